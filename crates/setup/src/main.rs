@@ -1,0 +1,2 @@
+//! Setup.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Wire library (under construction).
