@@ -51,7 +51,9 @@ unpack_from_sid() {
         -o "Dir::Etc::Preferences=/dev/null" -o "Dir::Etc::PreferencesParts=$state/parts"
         -o "Dir::State=$state" -o "Dir::State::Lists=$state/lists" -o Dir::State::status=/dev/null
         -o "Dir::Cache=$state/cache" -o "APT::Sandbox::User=$(id -un)" -o Debug::NoLocking=1
-        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false)
+        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
+        # A mirror that lags or is a snapshot will do; signatures are checked all the same.
+        -o Acquire::Check-Valid-Until=false)
     quietly apt "${apt[@]}" update
     quietly apt "${apt[@]}" install -y --no-install-recommends --download-only "$@"
     local package
