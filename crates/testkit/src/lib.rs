@@ -1,1 +1,18 @@
-//! Test support (under construction).
+//! Network namespaces, the real daemon, real nodes and real clients for the tests of the whole path.
+//!
+//! Everything is made by a test for itself and removed when dropped, so tests run side by side.
+//! What the machine lacks makes a test fail and say what to run.
+
+pub mod capture;
+pub mod clients;
+pub mod daemon;
+pub mod identity;
+pub mod lab;
+pub mod namespace;
+pub mod node;
+pub mod peer;
+pub mod prerequisite;
+pub mod process;
+pub mod rules;
+pub mod v1;
+pub mod wait;

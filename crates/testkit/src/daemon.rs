@@ -1,0 +1,88 @@
+//! `bip324-proxy` in the host's namespace, as its own user.
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use crate::identity::Identity;
+use crate::lab::Lab;
+use crate::process::{Process, output};
+use crate::wait::{PATIENCE, wait_for};
+
+/// Port the daemon listens on, on both loopback addresses.
+pub const PORT: u16 = 1324;
+
+/// A running daemon. Dropping it kills it.
+#[derive(Debug)]
+pub struct Daemon<'lab> {
+    lab: &'lab Lab,
+    process: Process,
+}
+
+impl<'lab> Daemon<'lab> {
+    /// Starts it at log level debug with more `arguments`, and waits until it listens on both
+    /// loopback addresses.
+    ///
+    /// # Errors
+    ///
+    /// Where it has not been built or does not start.
+    pub fn start(lab: &'lab Lab, arguments: &[&str]) -> Result<Self> {
+        let mut words = vec![lab.built("bip324-proxy")?, "--log".into(), "debug".into()];
+        words.extend(arguments.iter().map(|word| (*word).to_owned()));
+        let command = lab.command(&lab.host, Identity::Daemon, &words)?;
+        let process = Process::spawn("daemon", command, lab.folder())?;
+        let mut daemon = Self { lab, process };
+        wait_for("the daemon's listeners", PATIENCE, || {
+            daemon.process.still_runs()?;
+            Ok((daemon.listeners()? == 2).then_some(()))
+        })?;
+        Ok(daemon)
+    }
+
+    /// What it has logged.
+    ///
+    /// # Errors
+    ///
+    /// Where the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
+    }
+
+    /// Session ids in its debug log, in the order of the sessions.
+    ///
+    /// # Errors
+    ///
+    /// Where the log cannot be read.
+    pub fn session_ids(&self) -> Result<Vec<String>> {
+        let log = self.log()?;
+        let words = log.split(|c: char| !c.is_ascii_hexdigit());
+        Ok(words.filter(|word| word.len() == SESSION_ID_DIGITS).map(str::to_owned).collect())
+    }
+
+    /// Sends `signal`.
+    ///
+    /// # Errors
+    ///
+    /// Where it has ended already.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Ends it with `signal` and waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not end.
+    pub fn end(mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)?;
+        self.process.wait_for_end(PATIENCE).map(drop)
+    }
+
+    fn listeners(&self) -> Result<usize> {
+        let mut command = self.lab.host.command("ss");
+        command.args(["-Htln", &format!("sport = :{PORT}")]);
+        Ok(String::from_utf8(output(command)?.stdout)?.lines().count())
+    }
+}
+
+/// 32 bytes in hexadecimal.
+const SESSION_ID_DIGITS: usize = 64;
