@@ -1,0 +1,116 @@
+//! The daemon's own addresses: opening its listeners, and knowing the host's interfaces.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::SockRef;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket};
+use tracing::warn;
+
+/// A listener could not be opened.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {source}{}", remedy(source))]
+pub struct Error {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// Opens listeners on `addresses`; on the defaults, 127.0.0.1:1324 and [::1]:1324, if there are
+/// none. Of the defaults the second is left out where the host has no IPv6. Needs a tokio runtime.
+///
+/// # Errors
+/// The first address that cannot be listened on.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    let listen = |&address| bind_one(address).map_err(|source| Error { address, source });
+    if !addresses.is_empty() {
+        return addresses.iter().map(listen).collect();
+    }
+    let [v4, v6] = DEFAULT_LISTEN;
+    let mut listeners = vec![listen(&v4)?];
+    match listen(&v6) {
+        Ok(listener) => listeners.push(listener),
+        Err(error) if has_no_ipv6(&error.source) => {
+            warn!("this host has no IPv6 loopback address; clients' IPv6 connections are refused");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(listeners)
+}
+
+/// The addresses of this host's interfaces; none if the system does not tell.
+pub(crate) fn host_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+            v4.or_else(|| Some(address.as_sockaddr_in6()?.ip().into()))
+        })
+        .collect()
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if address.is_ipv6() {
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// `ipv6.disable=1` has no such sockets, `disable_ipv6=1` no such address.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; find the program that has it with `ss -ltnp`",
+        io::ErrorKind::AddrNotAvailable => "; it is not an address of this host",
+        io::ErrorKind::PermissionDenied => "; an unprivileged user needs a port from 1024 on",
+        _ => "",
+    }
+}
+
+const DEFAULT_LISTEN: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1324),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 1324),
+];
+
+/// Connections that wait to be accepted; the kernel's `somaxconn` may allow fewer.
+const BACKLOG: u32 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ipv4_and_ipv6_share_a_port() {
+        let v6 = bind(&["[::]:0".parse().unwrap()]).unwrap();
+        let port = v6[0].local_addr().unwrap().port();
+        bind(&[SocketAddr::from(([0, 0, 0, 0], port))]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_named_with_a_remedy() {
+        let taken = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let address = taken[0].local_addr().unwrap();
+        let text = bind(&[address]).unwrap_err().to_string();
+        assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
+    }
+
+    #[test]
+    fn the_host_s_addresses_include_loopback() {
+        assert!(host_addresses().contains(&Ipv4Addr::LOCALHOST.into()));
+    }
+}

@@ -1,0 +1,109 @@
+//! `bip324-proxy`: from the command line to [`bip324_proxy::serve`].
+
+#![forbid(unsafe_code)]
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bip324_proxy::config::Cli;
+use bip324_proxy::{Kernel, Stats, Tcp, listen, privilege, serve};
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do if even this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
+        }
+    };
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bip324-proxy: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_max_level(cli.log)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let group = privilege::clients_group(cli.group.as_deref())?;
+    if privilege::check_identity(group)? {
+        warn!("the daemon's user is a member of the clients' group: it should not be");
+    }
+    privilege::drop_all()?;
+    raise_descriptor_limit(cli.max_sessions);
+    // Its threads inherit that there is nothing left to gain.
+    let runtime = Runtime::new().context("cannot start threads")?;
+    runtime.block_on(async {
+        privilege::verify()?;
+        listen_and_serve(cli, group).await
+    })
+}
+
+async fn listen_and_serve(cli: &Cli, group: Option<u32>) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let listeners = listen::bind(&cli.listen)?;
+    let mut addresses = Vec::new();
+    for listener in &listeners {
+        addresses.push(listener.local_addr()?.to_string());
+    }
+    info!("ready, listening on {}", addresses.join(", "));
+    let shutdown = async {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        info!("stopping");
+    };
+    let stats = Arc::new(Stats::default());
+    serve(listeners, cli.config(group), Kernel, Tcp, stats, shutdown).await?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Two descriptors a session, and some. The soft limit is often too low for it, and ours to raise.
+fn raise_descriptor_limit(max_sessions: usize) {
+    let wanted = 2 * max_sessions as u64 + OTHER_DESCRIPTORS;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < wanted {
+            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
+        }
+        Ok(hard >= wanted)
+    });
+    if raised != Ok(true) {
+        warn!("{wanted} file descriptors may be needed and are not to be had: see LimitNOFILE");
+    }
+}
+
+/// sysexits(3).
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(privilege::Error::Root | privilege::Error::ClientsGroup(_)) => return EX_NOPERM,
+        Some(privilege::Error::NoGroup(_)) => return EX_CONFIG,
+        _ => {}
+    }
+    if error.is::<listen::Error>() { EX_UNAVAILABLE } else { EX_OSERR }
+}
+
+const EX_USAGE: u8 = 64;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_OSERR: u8 = 71;
+const EX_NOPERM: u8 = 77;
+const EX_CONFIG: u8 = 78;
+
+const OTHER_DESCRIPTORS: u64 = 64;

@@ -1,0 +1,173 @@
+//! An established session: two directions that translate, or splice, and never wait for each other.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bip324_transport::limits::MAX_READ_AHEAD;
+use bip324_transport::{Progress, Receiver, Sender, v1, v2};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::socket;
+
+/// What happens to the bytes on their way.
+pub(crate) enum Codec {
+    /// v1 messages of the client become packets for the peer.
+    Encrypt(Sender),
+    /// Packets of the peer become v1 messages for the client.
+    Decrypt(Receiver),
+    /// They stay as they are.
+    Splice,
+}
+
+/// One direction of a session. Its buffers hold the messages at hand and at most 256 KiB more, and
+/// nothing while it is idle.
+pub(crate) struct Direction {
+    pub(crate) from: Arc<TcpStream>,
+    pub(crate) to: Arc<TcpStream>,
+    pub(crate) codec: Codec,
+    /// Received and not translated.
+    pub(crate) input: Vec<u8>,
+    /// Translated and not written.
+    pub(crate) output: Vec<u8>,
+    /// Counts the bytes written.
+    pub(crate) written: fn(&crate::stats::Live) -> &AtomicU64,
+    pub(crate) live: Arc<crate::stats::Live>,
+}
+
+/// Why a session broke.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    #[error("reading failed: {0}")]
+    Read(#[source] io::Error),
+    #[error("writing failed: {0}")]
+    Write(#[source] io::Error),
+    #[error("the stream ended in the middle of a message")]
+    Truncated,
+    #[error("the client broke the protocol: {0}")]
+    V1(#[from] v1::Error),
+    #[error("the peer broke the protocol: {0}")]
+    V2(#[from] v2::Error),
+    #[error("a direction of the session panicked")]
+    Panicked,
+}
+
+/// Runs both directions to their ends. Each passes on the FIN of its source; an error in one ends
+/// the other. Dropping the future ends both.
+pub(crate) async fn run(one: Direction, other: Direction) -> Result<(), Error> {
+    let mut directions = JoinSet::new();
+    directions.spawn(one.run());
+    directions.spawn(other.run());
+    let result = match next(&mut directions).await {
+        Ok(()) => next(&mut directions).await,
+        // The other direction reads from the socket that failed here: what came before may be left.
+        Err(error @ Error::Write(_)) => {
+            let _ = timeout(LAST_WORDS, next(&mut directions)).await;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    };
+    directions.shutdown().await;
+    result
+}
+
+async fn next(directions: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    match directions.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(_)) => Err(Error::Panicked),
+        None => Ok(()),
+    }
+}
+
+impl Direction {
+    /// Carries bytes until the end of the source, and passes the end on. Not cancel-safe.
+    async fn run(mut self) -> Result<(), Error> {
+        loop {
+            let wants = self.forward().await?;
+            if !self.fill(wants).await.map_err(Error::Read)? {
+                break;
+            }
+        }
+        if !self.input.is_empty() {
+            return Err(Error::Truncated);
+        }
+        socket::finish_writing(&self.to).map_err(Error::Write)
+    }
+
+    /// Translates and writes every complete message in the input. Returns how long the input must
+    /// be before there is another.
+    async fn forward(&mut self) -> Result<usize, Error> {
+        let mut done = 0;
+        loop {
+            let translated = self.translate(done);
+            // Also on an error: the messages before it are good.
+            self.flush().await.map_err(Error::Write)?;
+            let Progress { consumed, wants } = translated?;
+            done += consumed;
+            if self.input.len().saturating_sub(done) < wants {
+                self.input.drain(..done);
+                return Ok(wants);
+            }
+        }
+    }
+
+    fn translate(&mut self, done: usize) -> Result<Progress, Error> {
+        let rest = self.input.get_mut(done..).unwrap_or_default();
+        match &mut self.codec {
+            Codec::Encrypt(sender) => Ok(sender.translate(rest, &mut self.output)?),
+            Codec::Decrypt(receiver) => Ok(receiver.translate(rest, &mut self.output)?),
+            Codec::Splice => {
+                self.output.append(&mut self.input);
+                Ok(Progress { consumed: 0, wants: 1 })
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        socket::write_all(&self.to, &self.output).await?;
+        let written = u64::try_from(self.output.len()).unwrap_or(u64::MAX);
+        (self.written)(&self.live).fetch_add(written, Relaxed);
+        self.output.clear();
+        Ok(())
+    }
+
+    /// Reads until the input is `wants` long. Returns false at the end of the stream.
+    async fn fill(&mut self, wants: usize) -> io::Result<bool> {
+        while self.input.len() < wants {
+            self.readable().await?;
+            let spare = self.input.capacity() - self.input.len();
+            let missing = wants - self.input.len();
+            // Grow in few large steps, but never far ahead of what has arrived.
+            let room =
+                if spare < missing.min(READ) { missing.clamp(READ, MAX_READ_AHEAD) } else { 0 };
+            if socket::read_some(&self.from, &mut self.input, room).await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits for bytes, and gives the buffers back when they are long in coming.
+    async fn readable(&mut self) -> io::Result<()> {
+        if let Ok(ready) = timeout(IDLE, self.from.readable()).await {
+            return ready;
+        }
+        self.input.shrink_to_fit();
+        self.output = Vec::new();
+        self.from.readable().await
+    }
+}
+
+/// Room for one read while no long message is under way.
+const READ: usize = 64 * 1024;
+
+/// How long a direction keeps its buffers without using them.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// What a direction gets to carry the rest when its destination still stands but its source is
+/// gone.
+const LAST_WORDS: Duration = Duration::from_millis(300);

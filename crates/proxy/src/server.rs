@@ -1,0 +1,217 @@
+//! Accepting connections, each into a session of its own, until told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::destination::{Own, classify};
+use crate::listen::host_addresses;
+use crate::original_dst::OriginalDst;
+use crate::pins::Pins;
+use crate::session::{self, Shared};
+use crate::socket::{self, Dial};
+use crate::stats::{Reason, Stats};
+use crate::throttle::Throttle;
+
+/// Serves connections to `listeners` until `shutdown` completes, then lets sessions end by
+/// themselves for [`drain`](crate::config::Timeouts::drain) and closes what is left.
+///
+/// Dropping the future closes everything at once.
+///
+/// # Errors
+/// A listener does not know its own address.
+pub async fn serve<O: OriginalDst, D: Dial>(
+    listeners: Vec<TcpListener>,
+    config: Config,
+    original_dst: O,
+    dialler: D,
+    stats: Arc<Stats>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+    let (stop, stopping) = watch::channel(());
+    let original_dst = Arc::new(original_dst);
+    let permits = Arc::new(Semaphore::new(config.max_sessions));
+    let shared = Arc::new(Shared {
+        config,
+        dialler,
+        own: Own::new(addresses, host_addresses),
+        pins: Pins::default(),
+        stats,
+        warnings: Throttle::default(),
+        notices: Throttle::default(),
+    });
+
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        let acceptor = Acceptor {
+            listener,
+            original_dst: Arc::clone(&original_dst),
+            permits: Arc::clone(&permits),
+            shared: Arc::clone(&shared),
+            backoff: Backoff::default(),
+            sessions: JoinSet::new(),
+        };
+        acceptors.spawn(acceptor.run(stopping.clone()));
+    }
+    shutdown.await;
+    drop(stop);
+    while acceptors.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// One listener and the sessions that came through it.
+struct Acceptor<O, D> {
+    listener: TcpListener,
+    original_dst: Arc<O>,
+    /// One for every session that may be, over all listeners.
+    permits: Arc<Semaphore>,
+    shared: Arc<Shared<D>>,
+    backoff: Backoff,
+    sessions: JoinSet<()>,
+}
+
+impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
+    async fn run(mut self, mut stopping: watch::Receiver<()>) {
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => break,
+                Some(ended) = self.sessions.join_next() => report(ended, &self.shared.stats),
+                accepted = accept(&self.listener, self.backoff.until) => match accepted {
+                    Ok((stream, peer)) => self.accepted(stream, peer),
+                    Err(error) => self.failed(&error),
+                },
+            }
+        }
+        drop(self.listener);
+        drain(self.sessions, &self.shared).await;
+    }
+
+    /// Starts a session. One too many is reset at once rather than left waiting in the queue, so
+    /// that its client can turn elsewhere.
+    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+        if self.backoff.recovered() {
+            info!("accepting connections again");
+        }
+        let now = Instant::now();
+        let stats = &self.shared.stats;
+        stats.count_accepted();
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            stats.count_refused(Reason::Full);
+            if let Some(suppressed) = self.shared.warnings.pass(now) {
+                let max = self.shared.config.max_sessions;
+                warn!(
+                    suppressed,
+                    "connection refused: all {max} sessions are taken; see --max-sessions"
+                );
+            }
+            // If this fails, the connection is closed all the same.
+            let _ = socket::reset_on_close(&stream);
+            return;
+        };
+        // At once, before anything else can happen: the kernel may forget.
+        let answer = self.original_dst.lookup(&stream, peer);
+        let Ok(local) = stream.local_addr() else {
+            return;
+        };
+        let origin = classify(answer, local, peer, &self.shared.own);
+        let session = session::run(Arc::clone(&self.shared), stream, origin, now);
+        self.sessions.spawn(async move {
+            session.await;
+            drop(permit);
+        });
+    }
+
+    /// accept(2) fails when the system runs out of descriptors or memory, or when a client is gone
+    /// already: never for good.
+    fn failed(&mut self, error: &io::Error) {
+        if self.backoff.failed(Instant::now()) {
+            warn!(
+                "cannot accept connections, trying again: {error}; see LimitNOFILE and ulimit -n"
+            );
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    not_before: Option<Instant>,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(instant) = not_before {
+        sleep_until(instant).await;
+    }
+    listener.accept().await
+}
+
+async fn drain<D>(mut sessions: JoinSet<()>, shared: &Shared<D>) {
+    let ended = async {
+        while let Some(ended) = sessions.join_next().await {
+            report(ended, &shared.stats);
+        }
+    };
+    // What is left is aborted and closed.
+    let _ = timeout(shared.config.timeouts.drain, ended).await;
+    sessions.shutdown().await;
+}
+
+/// A panic ends its own session only, but it is a bug.
+fn report(ended: Result<(), JoinError>, stats: &Stats) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        stats.count_panic();
+        error!("a session panicked; please report this");
+    }
+}
+
+/// How long to leave accept alone after it failed: twice as long each time, until it succeeds.
+#[derive(Debug, Default)]
+struct Backoff {
+    delay: Option<Duration>,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    /// Returns whether this is the first failure in a row.
+    fn failed(&mut self, now: Instant) -> bool {
+        let delay = self.delay.map_or(SHORTEST_DELAY, |delay| (delay * 2).min(LONGEST_DELAY));
+        self.until = Some(now + delay);
+        self.delay.replace(delay).is_none()
+    }
+
+    /// Returns whether there were failures before.
+    fn recovered(&mut self) -> bool {
+        std::mem::take(self).delay.is_some()
+    }
+}
+
+const SHORTEST_DELAY: Duration = Duration::from_millis(10);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f12_accept_failures_back_off_and_recover() {
+        let mut backoff = Backoff::default();
+        let now = Instant::now();
+        let mut delays = Vec::new();
+        for failure in 0..9 {
+            assert_eq!(backoff.failed(now), failure == 0, "an episode is reported once");
+            delays.push((backoff.until.unwrap() - now).as_millis());
+        }
+        assert_eq!(delays, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert!(backoff.recovered());
+        assert!(!backoff.recovered());
+        assert_eq!(backoff.until, None);
+        assert!(backoff.failed(now), "a new episode");
+    }
+}

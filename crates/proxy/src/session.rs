@@ -1,0 +1,287 @@
+//! One connection's life, from accept to the end of its relay.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bip324_transport::v1::{HEADER_LEN, Magic};
+use bip324_transport::v2::SessionId;
+use bip324_transport::version;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info, warn};
+
+use crate::client::{self, Client};
+use crate::config::{Config, Direct, Fallback};
+use crate::destination::{self, Origin, Own, Refusal};
+use crate::pins::Pins;
+use crate::relay::{self, Codec, Direction};
+use crate::sniff::Start;
+use crate::socket::{self, Dial};
+use crate::stats::{Kind, Reason, Stats};
+use crate::throttle::Throttle;
+use crate::upstream::{self, Budget};
+
+/// What all sessions share.
+pub(crate) struct Shared<D> {
+    pub(crate) config: Config,
+    pub(crate) dialler: D,
+    pub(crate) own: Own,
+    pub(crate) pins: Pins,
+    pub(crate) stats: Arc<Stats>,
+    /// For what an operator must see.
+    pub(crate) warnings: Throttle,
+    /// For what happens all the time.
+    pub(crate) notices: Throttle,
+}
+
+/// Why a connection was not served to its regular end. No text names an address.
+#[derive(Debug, Error)]
+enum Error {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error("the client speaks v2 itself, and `--passthrough off`")]
+    PassthroughOff,
+    #[error("not redirected, and the client does not start with a v1 VERSION")]
+    DirectV2,
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+    #[error(
+        "possible downgrade: a peer that spoke v2 within the last day does not answer the v2 \
+         handshake"
+    )]
+    Downgrade,
+    #[error(transparent)]
+    Relay(#[from] relay::Error),
+}
+
+/// Serves one accepted connection to its end. Dropping the future closes both sides.
+pub(crate) async fn run<D: Dial>(
+    shared: Arc<Shared<D>>,
+    stream: TcpStream,
+    origin: Result<Origin, Refusal>,
+    accepted: Instant,
+) {
+    let Err(error) = serve(&shared, stream, origin, accepted).await else {
+        return;
+    };
+    shared.stats.count_refused(error.reason());
+    let now = Instant::now();
+    match error {
+        Error::Refused(Refusal::Untracked | Refusal::Lookup(_)) | Error::Downgrade => {
+            if let Some(suppressed) = shared.warnings.pass(now) {
+                warn!(suppressed, "connection refused: {error}");
+            }
+        }
+        Error::Client(client::Error::Closed | client::Error::Broken(_)) | Error::Relay(_) => {
+            debug!("session over: {error}");
+        }
+        _ => {
+            if let Some(suppressed) = shared.notices.pass(now) {
+                info!(suppressed, "connection refused: {error}");
+            }
+        }
+    }
+}
+
+async fn serve<D: Dial>(
+    shared: &Shared<D>,
+    stream: TcpStream,
+    origin: Result<Origin, Refusal>,
+    accepted: Instant,
+) -> Result<(), Error> {
+    if origin == Ok(Origin::Canary) {
+        return answer_canary(&stream, &shared.stats).await;
+    }
+    // Until a relay stands, every way out of here shows the client a reset, as an unreachable peer
+    // would.
+    socket::reset_on_close(&stream).map_err(client::Error::Broken)?;
+    let origin = origin?;
+    if origin == Origin::Direct && shared.config.direct == Direct::Off {
+        return Err(Refusal::DirectOff.into());
+    }
+    socket::prepare(&stream, &shared.config.timeouts).map_err(client::Error::Broken)?;
+
+    let mut client = Client::new(stream);
+    let end = accepted + shared.config.timeouts.client_prefix;
+    let start = timeout_at(end, client.start()).await.map_err(|_| client::Error::Silent)??;
+    match (origin, start) {
+        (Origin::Redirected(to), Start::V1(magic)) => {
+            shared.translate(client, to, magic, accepted).await
+        }
+        (Origin::Redirected(_), Start::V2) if !shared.config.passthrough => {
+            Err(Error::PassthroughOff)
+        }
+        (Origin::Redirected(to), Start::V2) => shared.splice(client, to, Kind::Passthrough).await,
+        (_, Start::V1(magic)) => {
+            let version = timeout_at(end, client.version()).await;
+            let length = version.map_err(|_| client::Error::Silent)??;
+            let payload = client.received.get(HEADER_LEN..length).unwrap_or_default();
+            let wanted = version::addr_recv(payload).map(SocketAddr::V6);
+            let to = destination::permit_direct(wanted, &shared.config, &shared.own)?;
+            shared.translate(client, to, magic, accepted).await
+        }
+        (_, Start::V2) => Err(Error::DirectV2),
+    }
+}
+
+/// Tells `bip324-setup check` that the redirect leads here.
+async fn answer_canary(stream: &TcpStream, stats: &Stats) -> Result<(), Error> {
+    stats.count_canary();
+    let line = concat!("bip324-proxy ", env!("CARGO_PKG_VERSION"), " canary\n");
+    socket::write_all(stream, line.as_bytes()).await.map_err(client::Error::Broken)?;
+    Ok(())
+}
+
+impl<D: Dial> Shared<D> {
+    /// v1 client: a v2 session with its peer, or the fallback where it may be.
+    async fn translate(
+        &self,
+        mut client: Client,
+        to: SocketAddr,
+        magic: Magic,
+        accepted: Instant,
+    ) -> Result<(), Error> {
+        // A hopeless VERSION is refused before anybody is dialled for it.
+        client::version_length(&client.received)?;
+        let timeouts = &self.config.timeouts;
+        let budget = Budget::new(accepted, Instant::now(), timeouts);
+        let peer = self.dial(&mut client, to, budget.connect_end(timeouts)).await?;
+        let silence_end = budget.silence_end(Instant::now(), self.config.fallback, timeouts);
+        let agent = self.config.user_agent_suffix.then_some(USER_AGENT);
+        let shaken =
+            upstream::handshake(&mut client, peer, magic, silence_end, timeouts, agent).await;
+        match shaken {
+            Ok(encrypted) => {
+                self.pins.add(to, Instant::now());
+                let Client { stream, received } = client;
+                let session = encrypted.session;
+                let up = (Codec::Encrypt(session.sender), received, Vec::new());
+                let down =
+                    (Codec::Decrypt(session.receiver), encrypted.received, encrypted.to_client);
+                let ends = (stream, encrypted.stream);
+                self.relay(Kind::V2, to, Some(session.id), ends, up, down).await
+            }
+            Err(upstream::Error::NotV2) if self.config.fallback == Fallback::V1 => {
+                self.fall_back(client, to).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Dials once more and speaks v1, in plaintext: VERSION goes out here for the first time.
+    async fn fall_back(&self, client: Client, to: SocketAddr) -> Result<(), Error> {
+        if self.pins.holds(to, Instant::now()) {
+            return Err(Error::Downgrade);
+        }
+        debug!(%to, "falling back to v1");
+        self.splice(client, to, Kind::Fallback).await
+    }
+
+    /// Dials, and carries the bytes as they are, those received so far first.
+    async fn splice(&self, mut client: Client, to: SocketAddr, kind: Kind) -> Result<(), Error> {
+        let end = Instant::now() + self.config.timeouts.connect;
+        let peer = self.dial(&mut client, to, end).await?;
+        let Client { stream, received } = client;
+        let up = (Codec::Splice, received, Vec::new());
+        let down = (Codec::Splice, Vec::new(), Vec::new());
+        self.relay(kind, to, None, (stream, peer), up, down).await
+    }
+
+    async fn dial(
+        &self,
+        client: &mut Client,
+        to: SocketAddr,
+        end: Instant,
+    ) -> Result<TcpStream, upstream::Error> {
+        debug!(%to, "dialling");
+        let stream = upstream::dial(&self.dialler, client, to, end, &self.own).await?;
+        socket::prepare(&stream, &self.config.timeouts).map_err(upstream::Error::Dial)?;
+        Ok(stream)
+    }
+
+    /// Relays until the end; each direction is given as its codec, its input and its output so far.
+    async fn relay(
+        &self,
+        kind: Kind,
+        to: SocketAddr,
+        session_id: Option<SessionId>,
+        (client, peer): (TcpStream, TcpStream),
+        up: (Codec, Vec<u8>, Vec<u8>),
+        down: (Codec, Vec<u8>, Vec<u8>),
+    ) -> Result<(), Error> {
+        socket::finish_on_close(&client).map_err(client::Error::Broken)?;
+        let (client, peer) = (Arc::new(client), Arc::new(peer));
+        let session = self.stats.register(kind, to, session_id);
+        match session_id {
+            Some(session_id) => debug!(%to, %session_id, "session established"),
+            None => debug!(%to, ?kind, "session established"),
+        }
+        let (codec, input, output) = up;
+        let up = Direction {
+            from: Arc::clone(&client),
+            to: Arc::clone(&peer),
+            codec,
+            input,
+            output,
+            written: |live| &live.to_peer,
+            live: Arc::clone(&session.live),
+        };
+        let (codec, input, output) = down;
+        let down = Direction {
+            from: peer,
+            to: Arc::clone(&client),
+            codec,
+            input,
+            output,
+            written: |live| &live.to_client,
+            live: Arc::clone(&session.live),
+        };
+        let result = relay::run(up, down).await;
+        if let Err(error) = &result {
+            if matches!(error, relay::Error::Panicked) {
+                self.stats.count_panic();
+            }
+            // A client that is gone already cannot be told.
+            let _ = socket::reset_when_sent(&client, DELIVERY).await;
+        }
+        debug!(%to, "session ended");
+        Ok(result?)
+    }
+}
+
+impl Error {
+    const fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(Refusal::Untracked | Refusal::Lookup(_)) => Reason::Untracked,
+            Self::Refused(Refusal::DirectOff) | Self::DirectV2 => Reason::NotRedirected,
+            Self::Refused(_) | Self::Upstream(upstream::Error::Loop) => Reason::Destination,
+            Self::PassthroughOff => Reason::PassthroughOff,
+            Self::Client(error) | Self::Upstream(upstream::Error::Client(error)) => match error {
+                client::Error::Closed | client::Error::Broken(_) | client::Error::Silent => {
+                    Reason::Client
+                }
+                client::Error::NotVersion(_)
+                | client::Error::VersionTooLong(_)
+                | client::Error::VersionChecksum => Reason::NotVersion,
+            },
+            Self::Upstream(upstream::Error::Dial(_) | upstream::Error::DialTimeout) => {
+                Reason::Unreachable
+            }
+            Self::Upstream(upstream::Error::NotV2) => Reason::NotV2,
+            Self::Upstream(_) => Reason::Handshake,
+            Self::Downgrade => Reason::Downgrade,
+            Self::Relay(_) => Reason::Broken,
+        }
+    }
+}
+
+/// What `--user-agent-suffix` appends: our name and the first two parts of our version.
+const USER_AGENT: &str =
+    concat!("bip324-proxy:", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+
+/// How long a broken session waits for its client to take what is written.
+const DELIVERY: Duration = Duration::from_millis(500);

@@ -1,0 +1,120 @@
+//! What a client's first 16 bytes say: v1, v2 or neither.
+//!
+//! A v1 client opens with magic + `version` padded with NULs (Bitcoin Core: `V1_PREFIX_LEN`,
+//! net.cpp), a v2 client with a key that looks random. Nothing here does I/O.
+
+use bip324_transport::command::Command;
+use bip324_transport::v1::{KNOWN_MAGICS, Magic};
+use thiserror::Error;
+
+/// Bytes that decide.
+pub(crate) const PREFIX_LEN: usize = 16;
+
+/// How a client starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With a v1 VERSION on the network of this magic, whichever it is.
+    V1(Magic),
+    /// With something that is no v1 message: it speaks v2 itself.
+    V2,
+}
+
+/// The client speaks v1 but does not start with VERSION: were it spliced through, that message
+/// would leave in plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the client starts with a v1 message other than VERSION")]
+pub(crate) struct NotVersion;
+
+/// Decides from what has arrived of the prefix: `None` needs more.
+///
+/// A refusal comes as soon as the bytes allow it, the rest with the 16th byte, so that nothing is
+/// dialled for less.
+pub(crate) fn decide(received: &[u8]) -> Result<Option<Start>, NotVersion> {
+    let Some((magic, command)) = received.split_first_chunk::<MAGIC_LEN>() else {
+        return Ok(None);
+    };
+    let magic = Magic::from_bytes(*magic);
+    let version = Command::VERSION.to_bytes();
+    let Some(command) = command.first_chunk::<{ PREFIX_LEN - MAGIC_LEN }>() else {
+        let known_other = KNOWN_MAGICS.contains(&magic) && !version.starts_with(command);
+        return if known_other { Err(NotVersion) } else { Ok(None) };
+    };
+    if *command == version {
+        Ok(Some(Start::V1(magic)))
+    } else if KNOWN_MAGICS.contains(&magic) || Command::from_bytes(*command).is_known() {
+        Err(NotVersion)
+    } else {
+        Ok(Some(Start::V2))
+    }
+}
+
+const MAGIC_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: &[u8; 12] = b"version\0\0\0\0\0";
+
+    fn start(magic: [u8; 4], command: &[u8; 12]) -> Vec<u8> {
+        [&magic[..], command].concat()
+    }
+
+    #[test]
+    fn e1_a_v1_prefix_needs_all_its_bytes() {
+        for magic in KNOWN_MAGICS {
+            let prefix = start(magic.to_bytes(), VERSION);
+            for len in 0..prefix.len() {
+                assert_eq!(decide(&prefix[..len]), Ok(None), "{len}");
+            }
+            assert_eq!(decide(&prefix), Ok(Some(Start::V1(magic))));
+        }
+    }
+
+    #[test]
+    fn e6_any_magic_will_do() {
+        for magic in [[0; 4], [0xff; 4], *b"vers"] {
+            let decision = decide(&start(magic, VERSION));
+            assert_eq!(decision, Ok(Some(Start::V1(Magic::from_bytes(magic)))));
+        }
+    }
+
+    #[test]
+    fn e2_random_bytes_are_v2_at_the_16th() {
+        let key: Vec<u8> = (0..64).map(|i| 0x80 | i).collect();
+        for len in 0..PREFIX_LEN {
+            assert_eq!(decide(&key[..len]), Ok(None), "{len}");
+        }
+        assert_eq!(decide(&key[..PREFIX_LEN]), Ok(Some(Start::V2)));
+        assert_eq!(decide(&key), Ok(Some(Start::V2)));
+    }
+
+    #[test]
+    fn e4_a_known_v1_message_other_than_version_is_refused() {
+        for command in [
+            b"verack\0\0\0\0\0\0",
+            b"ping\0\0\0\0\0\0\0\0",
+            b"getheaders\0\0",
+            b"inv\0\0\0\0\0\0\0\0\0",
+            b"sendtxrcncl\0",
+            b"reject\0\0\0\0\0\0",
+            b"alert\0\0\0\0\0\0\0",
+        ] {
+            assert_eq!(decide(&start([1, 2, 3, 4], command)), Err(NotVersion));
+        }
+    }
+
+    #[test]
+    fn a_known_magic_with_anything_but_version_is_refused_at_the_first_wrong_byte() {
+        let magic = Magic::BITCOIN.to_bytes();
+        assert_eq!(decide(&start(magic, b"random bytes")), Err(NotVersion));
+        assert_eq!(decide(&[&magic[..], b"x"].concat()), Err(NotVersion));
+        assert_eq!(decide(&[&magic[..], b"ver"].concat()), Ok(None));
+        assert_eq!(decide(&[&magic[..], b"vera"].concat()), Err(NotVersion));
+    }
+
+    #[test]
+    fn version_without_its_padding_is_not_v1() {
+        assert_eq!(decide(&start([1, 2, 3, 4], b"version\0\0\0\0\x01")), Ok(Some(Start::V2)));
+    }
+}

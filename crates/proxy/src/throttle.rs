@@ -1,0 +1,57 @@
+//! Keeps a flood of connections from becoming a flood of log lines.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Lets the first [`BURST`] lines of every [`INTERVAL`] through.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    began: Option<Instant>,
+    passed: u32,
+    suppressed: u64,
+}
+
+impl Throttle {
+    /// Whether a line may be written at `now`; if so, how many were not since the last that was.
+    pub(crate) fn pass(&self, now: Instant) -> Option<u64> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = |began| now.saturating_duration_since(began) >= INTERVAL;
+        if window.began.is_none_or(over) {
+            window.began = Some(now);
+            window.passed = 0;
+        }
+        if window.passed >= BURST {
+            window.suppressed += 1;
+            return None;
+        }
+        window.passed += 1;
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+const BURST: u32 = 5;
+const INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_the_rest_is_counted() {
+        let throttle = Throttle::default();
+        let now = Instant::now();
+        for _ in 0..BURST {
+            assert_eq!(throttle.pass(now), Some(0));
+        }
+        for _ in 0..100 {
+            assert_eq!(throttle.pass(now + INTERVAL / 2), None);
+        }
+        assert_eq!(throttle.pass(now + INTERVAL), Some(100));
+        assert_eq!(throttle.pass(now + INTERVAL), Some(0));
+    }
+}

@@ -1,0 +1,350 @@
+//! The daemon between a client and a peer of the test.
+//!
+//! A test reads: start the daemon, make a node, connect a client that the kernel "redirected" from
+//! that node's address, and say what each of them writes and what the other must get.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bip324_proxy::config::{Config, Fallback, Timeouts};
+use bip324_proxy::original_dst::OriginalDst;
+use bip324_proxy::server::serve;
+use bip324_proxy::socket::Dial;
+use bip324_proxy::stats::Stats;
+use bip324_testkit::peer::{Peer, Session, Wire, frame, within};
+use bip324_transport::command::Command;
+use bip324_transport::v1::Magic;
+use nix::errno::Errno;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// The daemon, listening on a free port. Dropped, it ends with all its sessions.
+pub struct Daemon {
+    pub address: SocketAddr,
+    pub stats: Arc<Stats>,
+    pub network: Network,
+    stop: Option<oneshot::Sender<()>>,
+    pub task: JoinHandle<()>,
+}
+
+/// A scripted peer, and the address under which clients know it.
+pub struct Node {
+    peer: Peer,
+    pub public: SocketAddr,
+}
+
+/// Stands in for the kernel: knows where connections were going and where dialling leads.
+#[derive(Clone, Default)]
+pub struct Network(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// The original destination, by the client's address. Unlisted ones were not redirected.
+    answers: HashMap<SocketAddr, Result<SocketAddr, Errno>>,
+    routes: HashMap<SocketAddr, Route>,
+    dials: Vec<SocketAddr>,
+    /// Duplicates of the daemon's sockets, accepted and dialled, if they are wanted.
+    sockets: Option<Vec<OwnedFd>>,
+}
+
+/// What happens to a dial.
+#[derive(Clone)]
+pub enum Route {
+    /// It reaches this listener.
+    To(SocketAddr),
+    /// It does, but only once the gate is opened.
+    Gated(SocketAddr, Arc<Notify>),
+    /// It fails with this error at once.
+    Fails(Errno),
+    /// No answer ever comes.
+    Nowhere,
+    /// It ends in TCP's self-connect.
+    ToItself,
+    /// The dialler panics.
+    Panics,
+}
+
+impl Daemon {
+    pub async fn start(config: Config) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let network = Network::default();
+        let stats = Arc::new(Stats::default());
+        let (stop, stopped) = oneshot::channel();
+        let daemon = serve(
+            vec![listener],
+            config,
+            network.clone(),
+            network.clone(),
+            Arc::clone(&stats),
+            async {
+                let _ = stopped.await;
+            },
+        );
+        let task = tokio::spawn(async {
+            daemon.await;
+        });
+        Ok(Self { address, stats, network, stop: Some(stop), task })
+    }
+
+    /// As in production.
+    pub async fn start_default() -> Result<Self> {
+        Self::start(Config::default()).await
+    }
+
+    /// Asks it to end, as SIGTERM does.
+    pub fn stop(&mut self) {
+        self.stop.take();
+    }
+
+    /// A peer of its own address, which dials from then on reach.
+    pub async fn node(&self) -> Result<Node> {
+        let peer = Peer::listen().await?;
+        let public = self.network.add_route(Route::To(peer.address()?));
+        Ok(Node { peer, public })
+    }
+
+    /// A client whose connection to the node was redirected.
+    pub async fn connect(&self, node: &Node) -> Result<Wire> {
+        self.connect_as(Some(Ok(node.public))).await
+    }
+
+    /// A client whose connection to `destination` was redirected.
+    pub async fn connect_to(&self, destination: SocketAddr) -> Result<Wire> {
+        self.connect_as(Some(Ok(destination))).await
+    }
+
+    /// A client that was not redirected.
+    pub async fn connect_direct(&self) -> Result<Wire> {
+        self.connect_as(None).await
+    }
+
+    /// A client about which the kernel says `answer`.
+    pub async fn connect_as(&self, answer: Option<Result<SocketAddr, Errno>>) -> Result<Wire> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let mut state = self.network.0.lock().unwrap();
+        // Also takes back what was said about an earlier client with the same port.
+        state.answers.insert(socket.local_addr()?, answer.unwrap_or(Err(Errno::ENOENT)));
+        drop(state);
+        Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
+    }
+
+    /// An established session: the client's VERSION has reached the peer.
+    pub async fn open(&self) -> Result<(Wire, Session)> {
+        let node = self.node().await?;
+        self.open_to(&node).await
+    }
+
+    /// An established session with this node.
+    pub async fn open_to(&self, node: &Node) -> Result<(Wire, Session)> {
+        let mut client = self.connect(node).await?;
+        client.write(&version_message()).await?;
+        let mut session = node.session(MAGIC).await?;
+        ensure!(session.message().await? == (Command::VERSION, version()), "not the VERSION");
+        pass_to_client(&mut session, &mut client).await?;
+        Ok((client, session))
+    }
+
+    /// Where it dialled so far, in order.
+    pub fn dials(&self) -> Vec<SocketAddr> {
+        self.network.0.lock().unwrap().dials.clone()
+    }
+
+    /// Waits until no session is left, and no task of one. `tasks` is what
+    /// [`alive_tasks`] said before the session.
+    pub async fn wait_until_idle(&self, tasks: usize) -> Result<()> {
+        eventually("the session to leave nothing behind", || {
+            self.stats.sessions().is_empty() && alive_tasks() <= tasks
+        })
+        .await
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Deref for Node {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl Network {
+    /// Makes a new public address, and has dials to it go `route`.
+    pub fn add_route(&self, route: Route) -> SocketAddr {
+        let mut state = self.0.lock().unwrap();
+        let host = u8::try_from(state.routes.len() + 1).unwrap();
+        // Globally routable, so that `--direct public` has no objection.
+        let public = SocketAddr::from((Ipv4Addr::new(8, 8, 4, host), 8333));
+        state.routes.insert(public, route);
+        public
+    }
+
+    /// From now on dials to `public` go `route`.
+    pub fn set_route(&self, public: SocketAddr, route: Route) {
+        self.0.lock().unwrap().routes.insert(public, route);
+    }
+
+    /// Keeps duplicates of the daemon's sockets from now on. Connections then stay open although
+    /// the daemon has closed them.
+    pub fn keep_sockets(&self) {
+        self.0.lock().unwrap().sockets = Some(Vec::new());
+    }
+
+    pub fn take_sockets(&self) -> Vec<OwnedFd> {
+        self.0.lock().unwrap().sockets.take().unwrap_or_default()
+    }
+
+    fn keep(&self, stream: &TcpStream) {
+        if let Some(sockets) = &mut self.0.lock().unwrap().sockets {
+            sockets.push(stream.as_fd().try_clone_to_owned().unwrap());
+        }
+    }
+}
+
+impl OriginalDst for Network {
+    fn lookup(&self, stream: &TcpStream, peer: SocketAddr) -> Result<SocketAddr, Errno> {
+        self.keep(stream);
+        self.0.lock().unwrap().answers.get(&peer).copied().unwrap_or(Err(Errno::ENOENT))
+    }
+}
+
+impl Dial for Network {
+    async fn dial(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        let route = {
+            let mut state = self.0.lock().unwrap();
+            state.dials.push(to);
+            state.routes.get(&to).cloned()
+        };
+        let stream = match route.unwrap_or(Route::Fails(Errno::ENETUNREACH)) {
+            Route::To(address) => TcpStream::connect(address).await?,
+            Route::Gated(address, gate) => {
+                gate.notified().await;
+                TcpStream::connect(address).await?
+            }
+            Route::Fails(errno) => return Err(errno.into()),
+            Route::Nowhere => pending().await,
+            Route::ToItself => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+                let itself = socket.local_addr()?;
+                socket.connect(itself).await?
+            }
+            Route::Panics => panic!("the test asked for it"),
+        };
+        self.keep(&stream);
+        Ok(stream)
+    }
+}
+
+/// Production settings, but a peer that speaks v1 only gets v1.
+pub fn fallback_to_v1() -> Config {
+    Config { fallback: Fallback::V1, ..Config::default() }
+}
+
+/// Production settings, but the handshake and the silence before it get this long.
+pub fn handshake_within(limit: Duration) -> Config {
+    let timeouts = Timeouts { handshake: limit, silence: limit, ..Timeouts::default() };
+    Config { timeouts, ..Config::default() }
+}
+
+/// A VERSION payload as a light client sends it.
+pub fn version() -> Vec<u8> {
+    version_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), "/light:1.0/")
+}
+
+/// A VERSION payload with this addr_recv and user agent, and a tail that no protocol knows yet.
+pub fn version_to(addr_recv: SocketAddr, user_agent: &str) -> Vec<u8> {
+    let ip = match addr_recv.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let mut payload = vec![0x11; 28];
+    payload.extend(ip.octets());
+    payload.extend(addr_recv.port().to_be_bytes());
+    payload.resize(80, 0x22);
+    payload.push(u8::try_from(user_agent.len()).unwrap());
+    payload.extend(user_agent.as_bytes());
+    payload.extend(b"\x01\x02\x03\x04\x01tail");
+    payload
+}
+
+/// [`version`] as a v1 message.
+pub fn version_message() -> Vec<u8> {
+    message("version", &version())
+}
+
+/// A v1 message of [`MAGIC`].
+pub fn message(name: &str, payload: &[u8]) -> Vec<u8> {
+    frame(MAGIC, name, payload).unwrap()
+}
+
+/// A message type.
+pub fn command(name: &str) -> Command {
+    Command::new(name).unwrap()
+}
+
+/// Sends a message from the peer and expects it at the client.
+pub async fn pass_to_client(session: &mut Session, client: &mut Wire) -> Result<()> {
+    session.send_message("ping", b"to client").await?;
+    let arrived = client.message(MAGIC).await?;
+    ensure!(arrived == (command("ping"), b"to client".to_vec()), "{arrived:?}");
+    Ok(())
+}
+
+/// Sends a message from the client and expects it at the peer.
+pub async fn pass_to_peer(client: &mut Wire, session: &mut Session) -> Result<()> {
+    client.write(&message("pong", b"to peer.")).await?;
+    let arrived = session.message().await?;
+    ensure!(arrived == (command("pong"), b"to peer.".to_vec()), "{arrived:?}");
+    Ok(())
+}
+
+/// Messages pass in both directions.
+pub async fn assert_served(client: &mut Wire, session: &mut Session) -> Result<()> {
+    pass_to_client(session, client).await?;
+    pass_to_peer(client, session).await
+}
+
+/// The connection ends at once, and not a byte arrives before that.
+pub async fn assert_refused(client: &mut Wire) -> Result<()> {
+    let (bytes, end) = client.rest().await?;
+    ensure!(bytes.is_empty(), "{end:?} only after {} bytes", bytes.len());
+    Ok(())
+}
+
+/// Waits until `condition` holds.
+pub async fn eventually(what: &str, condition: impl Fn() -> bool) -> Result<()> {
+    within(what, async {
+        while !condition() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+}
+
+/// Tasks of this test's runtime, the daemon's included.
+pub fn alive_tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+pub const MAGIC: Magic = Magic::REGTEST;
+
+pub const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
