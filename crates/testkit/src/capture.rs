@@ -37,7 +37,8 @@ impl<'lab> Capture<'lab> {
     pub fn start(lab: &'lab Lab) -> Result<Self> {
         let file = lab.folder().join("wire.pcap");
         let mut command = lab.host.command("tcpdump");
-        command.args(["-i", WIRE, "-n", "-s", "0", "-U", "--immediate-mode", "-Z", "root", "-w"]);
+        command.args(["-i", WIRE, "-n", "-U", "--immediate-mode", "-Z", "root"]);
+        command.args(["-s", PACKET_BYTES, "-B", BUFFER_KIB, "-w"]);
         command.arg(&file).arg(format!("tcp or udp port {MARKER_PORT}"));
         let mut tcpdump = Process::spawn("tcpdump", command, lab.folder())?;
         tcpdump
@@ -135,4 +136,11 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
 const MARKER: &[u8] = b"bip324-test: end of capture";
 /// The discard port.
 const MARKER_PORT: u16 = 9;
+/// Largest packet of a veth device with segmentation offload.
+const PACKET_BYTES: &str = "65549";
+
+/// The kernel sets aside the largest size for each packet: with tcpdump's own 2 MiB, 30 packets in
+/// quick succession would already be too many.
+const BUFFER_KIB: &str = "65536";
+
 const LIMIT: Duration = Duration::from_secs(20);
