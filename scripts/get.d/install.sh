@@ -15,17 +15,16 @@ die() {
 # runs FUNCTION, which fills it. The version is written last: what broke off is begun anew.
 install_once() {
     local name=$1 version=$2 function=$3
-    local folder=$real/$name mark=$real/$name/.version
+    local folder=$real/$name mark=$real/$name/.version start=$SECONDS
     if [[ -r $mark && $(<"$mark") == "$version" ]]; then
         say "$name: here already"
         return
     fi
     rm -rf "$folder"
     mkdir -p "$folder"
-    SECONDS=0
     "$function"
     printf '%s\n' "$version" >"$mark"
-    say "$name: installed $version in $SECONDS s"
+    say "$name: installed $version in $((SECONDS - start)) s"
 }
 
 # quietly NAME COMMAND...: keeps the output in a log, and shows its end if COMMAND fails.
