@@ -1,8 +1,14 @@
 # shellcheck shell=bash
-# What building and the tests in network namespaces need of Debian. Sourced by scripts/get.
+# What comes from Debian as it is: for building, for tests in network namespaces, for checks of
+# the scripts. Sourced by scripts/get.
 
 get_base() {
     apt_need build-essential pkg-config libmnl-dev libnftnl-dev ca-certificates \
         nftables iproute2 conntrack tcpdump procps util-linux passwd sudo
     say "base: here"
+}
+
+get_shellcheck() {
+    apt_need shellcheck
+    say "shellcheck: $(shellcheck --version | sed -n 's/^version: //p')"
 }
