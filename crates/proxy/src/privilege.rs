@@ -11,12 +11,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// It was started as root.
-    #[error("bip324-proxy does not run as root: start it as a user of its own, such as _bip324")]
+    #[error("refusing to run as root: start it as a user of its own, such as _bip324")]
     Root,
     /// It was started in the clients' group, whose connections are redirected to it.
     #[error(
-        "bip324-proxy runs as the clients' group (gid {0}), so its own connections would come back \
-         to it: start it with a group of its own, such as _bip324"
+        "refusing to run as the clients' group (gid {0}), whose connections are redirected \
+         here: start it with a group of its own, such as _bip324"
     )]
     ClientsGroup(u32),
     /// The group named on the command line is not there.

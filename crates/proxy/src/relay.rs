@@ -1,6 +1,7 @@
 //! An established session: two directions that translate, or splice, and never wait for each other.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::socket;
+use crate::stats::Live;
 
 /// What happens to the bytes on their way.
 pub(crate) enum Codec {
@@ -24,19 +26,24 @@ pub(crate) enum Codec {
     Splice,
 }
 
-/// One direction of a session. Its buffers hold the messages at hand and at most 256 KiB more, and
-/// nothing while it is idle.
-pub(crate) struct Direction {
-    pub(crate) from: Arc<TcpStream>,
-    pub(crate) to: Arc<TcpStream>,
+/// A codec and the bytes around it. The buffers hold the messages at hand and at most 256 KiB more,
+/// and nothing while the session is idle.
+pub(crate) struct Pipe {
     pub(crate) codec: Codec,
     /// Received and not translated.
     pub(crate) input: Vec<u8>,
     /// Translated and not written.
     pub(crate) output: Vec<u8>,
-    /// Counts the bytes written.
-    pub(crate) written: fn(&crate::stats::Live) -> &AtomicU64,
-    pub(crate) live: Arc<crate::stats::Live>,
+}
+
+/// One direction of a session.
+struct Direction {
+    from: Arc<TcpStream>,
+    to: Arc<TcpStream>,
+    pipe: Pipe,
+    live: Arc<Live>,
+    /// Where the bytes written are counted.
+    written: fn(&Live) -> &AtomicU64,
 }
 
 /// Why a session broke.
@@ -52,16 +59,24 @@ pub(crate) enum Error {
     V1(#[from] v1::Error),
     #[error("the peer broke the protocol: {0}")]
     V2(#[from] v2::Error),
-    #[error("a direction of the session panicked")]
-    Panicked,
 }
 
 /// Runs both directions to their ends. Each passes on the FIN of its source; an error in one ends
 /// the other. Dropping the future ends both.
-pub(crate) async fn run(one: Direction, other: Direction) -> Result<(), Error> {
+pub(crate) async fn run(
+    client: &Arc<TcpStream>,
+    peer: &Arc<TcpStream>,
+    up: Pipe,
+    down: Pipe,
+    live: &Arc<Live>,
+) -> Result<(), Error> {
     let mut directions = JoinSet::new();
-    directions.spawn(one.run());
-    directions.spawn(other.run());
+    let mut spawn = |from, to, pipe, written| {
+        let (from, to, live) = (Arc::clone(from), Arc::clone(to), Arc::clone(live));
+        directions.spawn(Direction { from, to, pipe, live, written }.run());
+    };
+    spawn(client, peer, up, |live| &live.to_peer);
+    spawn(peer, client, down, |live| &live.to_client);
     let result = match next(&mut directions).await {
         Ok(()) => next(&mut directions).await,
         // The other direction reads from the socket that failed here: what came before may be left.
@@ -78,8 +93,16 @@ pub(crate) async fn run(one: Direction, other: Direction) -> Result<(), Error> {
 async fn next(directions: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
     match directions.join_next().await {
         Some(Ok(result)) => result,
-        Some(Err(_)) => Err(Error::Panicked),
+        // A bug, for the server to report as one of this session.
+        Some(Err(error)) => error.try_into_panic().map_or(Ok(()), |panic| resume_unwind(panic)),
         None => Ok(()),
+    }
+}
+
+impl Pipe {
+    /// A pipe that translates `input` first.
+    pub(crate) const fn new(codec: Codec, input: Vec<u8>) -> Self {
+        Self { codec, input, output: Vec::new() }
     }
 }
 
@@ -92,7 +115,7 @@ impl Direction {
                 break;
             }
         }
-        if !self.input.is_empty() {
+        if !self.pipe.input.is_empty() {
             return Err(Error::Truncated);
         }
         socket::finish_writing(&self.to).map_err(Error::Write)
@@ -108,43 +131,43 @@ impl Direction {
             self.flush().await.map_err(Error::Write)?;
             let Progress { consumed, wants } = translated?;
             done += consumed;
-            if self.input.len().saturating_sub(done) < wants {
-                self.input.drain(..done);
+            if self.pipe.input.len().saturating_sub(done) < wants {
+                self.pipe.input.drain(..done);
                 return Ok(wants);
             }
         }
     }
 
     fn translate(&mut self, done: usize) -> Result<Progress, Error> {
-        let rest = self.input.get_mut(done..).unwrap_or_default();
-        match &mut self.codec {
-            Codec::Encrypt(sender) => Ok(sender.translate(rest, &mut self.output)?),
-            Codec::Decrypt(receiver) => Ok(receiver.translate(rest, &mut self.output)?),
+        let rest = self.pipe.input.get_mut(done..).unwrap_or_default();
+        match &mut self.pipe.codec {
+            Codec::Encrypt(sender) => Ok(sender.translate(rest, &mut self.pipe.output)?),
+            Codec::Decrypt(receiver) => Ok(receiver.translate(rest, &mut self.pipe.output)?),
             Codec::Splice => {
-                self.output.append(&mut self.input);
+                self.pipe.output.append(&mut self.pipe.input);
                 Ok(Progress { consumed: 0, wants: 1 })
             }
         }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        socket::write_all(&self.to, &self.output).await?;
-        let written = u64::try_from(self.output.len()).unwrap_or(u64::MAX);
+        socket::write_all(&self.to, &self.pipe.output).await?;
+        let written = u64::try_from(self.pipe.output.len()).unwrap_or(u64::MAX);
         (self.written)(&self.live).fetch_add(written, Relaxed);
-        self.output.clear();
+        self.pipe.output.clear();
         Ok(())
     }
 
     /// Reads until the input is `wants` long. Returns false at the end of the stream.
     async fn fill(&mut self, wants: usize) -> io::Result<bool> {
-        while self.input.len() < wants {
+        while self.pipe.input.len() < wants {
             self.readable().await?;
-            let spare = self.input.capacity() - self.input.len();
-            let missing = wants - self.input.len();
+            let spare = self.pipe.input.capacity() - self.pipe.input.len();
+            let missing = wants - self.pipe.input.len();
             // Grow in few large steps, but never far ahead of what has arrived.
             let room =
                 if spare < missing.min(READ) { missing.clamp(READ, MAX_READ_AHEAD) } else { 0 };
-            if socket::read_some(&self.from, &mut self.input, room).await? == 0 {
+            if socket::read_some(&self.from, &mut self.pipe.input, room).await? == 0 {
                 return Ok(false);
             }
         }
@@ -156,8 +179,8 @@ impl Direction {
         if let Ok(ready) = timeout(IDLE, self.from.readable()).await {
             return ready;
         }
-        self.input.shrink_to_fit();
-        self.output = Vec::new();
+        self.pipe.input.shrink_to_fit();
+        self.pipe.output = Vec::new();
         self.from.readable().await
     }
 }

@@ -110,8 +110,7 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
             if let Some(suppressed) = self.shared.warnings.pass(now) {
                 let max = self.shared.config.max_sessions;
                 warn!(
-                    suppressed,
-                    "connection refused: all {max} sessions are taken; see --max-sessions"
+                    "connection refused: all {max} sessions of --max-sessions are taken{suppressed}"
                 );
             }
             // If this fails, the connection is closed all the same.
@@ -134,10 +133,12 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
     /// accept(2) fails when the system runs out of descriptors or memory, or when a client is gone
     /// already: never for good.
     fn failed(&mut self, error: &io::Error) {
-        if self.backoff.failed(Instant::now()) {
-            warn!(
-                "cannot accept connections, trying again: {error}; see LimitNOFILE and ulimit -n"
-            );
+        let now = Instant::now();
+        if !self.backoff.failed(now) {
+            return;
+        }
+        if let Some(suppressed) = self.shared.warnings.pass(now) {
+            warn!("cannot accept connections, trying again: {error}{suppressed}");
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bip324_transport::v1::{HEADER_LEN, Magic};
-use bip324_transport::v2::SessionId;
 use bip324_transport::version;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -16,12 +15,12 @@ use crate::client::{self, Client};
 use crate::config::{Config, Direct, Fallback};
 use crate::destination::{self, Origin, Own, Refusal};
 use crate::pins::Pins;
-use crate::relay::{self, Codec, Direction};
+use crate::relay::{self, Codec, Pipe};
 use crate::sniff::Start;
 use crate::socket::{self, Dial};
-use crate::stats::{Kind, Reason, Stats};
+use crate::stats::{Kind, Reason, Registration, Stats};
 use crate::throttle::Throttle;
-use crate::upstream::{self, Budget};
+use crate::upstream::{self, Budget, Encrypted};
 
 /// What all sessions share.
 pub(crate) struct Shared<D> {
@@ -73,7 +72,7 @@ pub(crate) async fn run<D: Dial>(
     match error {
         Error::Refused(Refusal::Untracked | Refusal::Lookup(_)) | Error::Downgrade => {
             if let Some(suppressed) = shared.warnings.pass(now) {
-                warn!(suppressed, "connection refused: {error}");
+                warn!("connection refused: {error}{suppressed}");
             }
         }
         Error::Client(client::Error::Closed | client::Error::Broken(_)) | Error::Relay(_) => {
@@ -81,7 +80,7 @@ pub(crate) async fn run<D: Dial>(
         }
         _ => {
             if let Some(suppressed) = shared.notices.pass(now) {
-                info!(suppressed, "connection refused: {error}");
+                info!("connection refused: {error}{suppressed}");
             }
         }
     }
@@ -158,12 +157,12 @@ impl<D: Dial> Shared<D> {
             Ok(encrypted) => {
                 self.pins.add(to, Instant::now());
                 let Client { stream, received } = client;
-                let session = encrypted.session;
-                let up = (Codec::Encrypt(session.sender), received, Vec::new());
-                let down =
-                    (Codec::Decrypt(session.receiver), encrypted.received, encrypted.to_client);
-                let ends = (stream, encrypted.stream);
-                self.relay(Kind::V2, to, Some(session.id), ends, up, down).await
+                let Encrypted { stream: peer, session, received: input, to_client: output } =
+                    encrypted;
+                let up = Pipe::new(Codec::Encrypt(session.sender), received);
+                let down = Pipe { codec: Codec::Decrypt(session.receiver), input, output };
+                let registration = self.stats.register(Kind::V2, to, Some(session.id));
+                relay(stream, peer, up, down, registration).await
             }
             Err(upstream::Error::NotV2) if self.config.fallback == Fallback::V1 => {
                 self.fall_back(client, to).await
@@ -186,9 +185,9 @@ impl<D: Dial> Shared<D> {
         let end = Instant::now() + self.config.timeouts.connect;
         let peer = self.dial(&mut client, to, end).await?;
         let Client { stream, received } = client;
-        let up = (Codec::Splice, received, Vec::new());
-        let down = (Codec::Splice, Vec::new(), Vec::new());
-        self.relay(kind, to, None, (stream, peer), up, down).await
+        let up = Pipe::new(Codec::Splice, received);
+        let down = Pipe::new(Codec::Splice, Vec::new());
+        relay(stream, peer, up, down, self.stats.register(kind, to, None)).await
     }
 
     async fn dial(
@@ -202,55 +201,29 @@ impl<D: Dial> Shared<D> {
         socket::prepare(&stream, &self.config.timeouts).map_err(upstream::Error::Dial)?;
         Ok(stream)
     }
+}
 
-    /// Relays until the end; each direction is given as its codec, its input and its output so far.
-    async fn relay(
-        &self,
-        kind: Kind,
-        to: SocketAddr,
-        session_id: Option<SessionId>,
-        (client, peer): (TcpStream, TcpStream),
-        up: (Codec, Vec<u8>, Vec<u8>),
-        down: (Codec, Vec<u8>, Vec<u8>),
-    ) -> Result<(), Error> {
-        socket::finish_on_close(&client).map_err(client::Error::Broken)?;
-        let (client, peer) = (Arc::new(client), Arc::new(peer));
-        let session = self.stats.register(kind, to, session_id);
-        match session_id {
-            Some(session_id) => debug!(%to, %session_id, "session established"),
-            None => debug!(%to, ?kind, "session established"),
-        }
-        let (codec, input, output) = up;
-        let up = Direction {
-            from: Arc::clone(&client),
-            to: Arc::clone(&peer),
-            codec,
-            input,
-            output,
-            written: |live| &live.to_peer,
-            live: Arc::clone(&session.live),
-        };
-        let (codec, input, output) = down;
-        let down = Direction {
-            from: peer,
-            to: Arc::clone(&client),
-            codec,
-            input,
-            output,
-            written: |live| &live.to_client,
-            live: Arc::clone(&session.live),
-        };
-        let result = relay::run(up, down).await;
-        if let Err(error) = &result {
-            if matches!(error, relay::Error::Panicked) {
-                self.stats.count_panic();
-            }
-            // A client that is gone already cannot be told.
-            let _ = socket::reset_when_sent(&client, DELIVERY).await;
-        }
-        debug!(%to, "session ended");
-        Ok(result?)
+/// Relays until the end of the session. A client that then must not take it for a regular one gets
+/// a reset, after everything that is written.
+async fn relay(
+    client: TcpStream,
+    peer: TcpStream,
+    up: Pipe,
+    down: Pipe,
+    registration: Registration,
+) -> Result<(), Error> {
+    socket::finish_on_close(&client).map_err(client::Error::Broken)?;
+    let live = &registration.live;
+    let session_id = live.session_id.map(tracing::field::display);
+    debug!(to = %live.destination, kind = ?live.kind, session_id, "session established");
+    let (client, peer) = (Arc::new(client), Arc::new(peer));
+    let result = relay::run(&client, &peer, up, down, live).await;
+    debug!(to = %live.destination, session_id, "session ended");
+    if result.is_err() {
+        // Nobody can tell a client that is gone already.
+        let _ = socket::reset_when_sent(&client, DELIVERY).await;
     }
+    Ok(result?)
 }
 
 impl Error {

@@ -1,5 +1,6 @@
 //! Keeps a flood of connections from becoming a flood of log lines.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,10 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Throttle(Mutex<Window>);
 
+/// How many lines were not written since the last that was. Displays as the end of that next line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Suppressed(u64);
+
 #[derive(Debug, Default)]
 struct Window {
     began: Option<Instant>,
@@ -17,8 +22,8 @@ struct Window {
 }
 
 impl Throttle {
-    /// Whether a line may be written at `now`; if so, how many were not since the last that was.
-    pub(crate) fn pass(&self, now: Instant) -> Option<u64> {
+    /// Whether a line may be written at `now`; if so, with what came to nothing before it.
+    pub(crate) fn pass(&self, now: Instant) -> Option<Suppressed> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |began| now.saturating_duration_since(began) >= INTERVAL;
         if window.began.is_none_or(over) {
@@ -30,7 +35,16 @@ impl Throttle {
             return None;
         }
         window.passed += 1;
-        Some(std::mem::take(&mut window.suppressed))
+        Some(Suppressed(std::mem::take(&mut window.suppressed)))
+    }
+}
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            lines => write!(formatter, " ({lines} lines like this were left out)"),
+        }
     }
 }
 
@@ -46,12 +60,14 @@ mod tests {
         let throttle = Throttle::default();
         let now = Instant::now();
         for _ in 0..BURST {
-            assert_eq!(throttle.pass(now), Some(0));
+            assert_eq!(throttle.pass(now), Some(Suppressed(0)));
         }
         for _ in 0..100 {
             assert_eq!(throttle.pass(now + INTERVAL / 2), None);
         }
-        assert_eq!(throttle.pass(now + INTERVAL), Some(100));
-        assert_eq!(throttle.pass(now + INTERVAL), Some(0));
+        assert_eq!(throttle.pass(now + INTERVAL), Some(Suppressed(100)));
+        assert_eq!(throttle.pass(now + INTERVAL), Some(Suppressed(0)));
+        assert_eq!(Suppressed(0).to_string(), "");
+        assert_eq!(Suppressed(2).to_string(), " (2 lines like this were left out)");
     }
 }
