@@ -19,6 +19,8 @@ mod packets;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod randomness;
