@@ -19,9 +19,9 @@ use crate::stats::Live;
 /// What happens to the bytes on their way.
 pub(crate) enum Codec {
     /// v1 messages of the client become packets for the peer.
-    Encrypt(Sender),
+    Encrypt(Box<Sender>),
     /// Packets of the peer become v1 messages for the client.
-    Decrypt(Receiver),
+    Decrypt(Box<Receiver>),
     /// They stay as they are.
     Splice,
 }

@@ -95,8 +95,31 @@ async fn serve<D: Dial>(
     if origin == Ok(Origin::Canary) {
         return answer_canary(&stream, &shared.stats).await;
     }
-    // Until a relay stands, every way out of here shows the client a reset, as an unreachable peer
-    // would.
+    // On the heap only as long as it takes: an idle session is far smaller than its beginning.
+    let established = Box::pin(establish(shared, stream, origin, accepted)).await?;
+    relay(established).await
+}
+
+/// A client and a peer that are to be relayed.
+struct Established {
+    client: TcpStream,
+    peer: TcpStream,
+    /// From the client to the peer.
+    up: Pipe,
+    /// From the peer to the client.
+    down: Pipe,
+    registration: Registration,
+}
+
+/// All that comes before the relay.
+async fn establish<D: Dial>(
+    shared: &Shared<D>,
+    stream: TcpStream,
+    origin: Result<Origin, Refusal>,
+    accepted: Instant,
+) -> Result<Established, Error> {
+    // Until the relay stands, every way out of here shows the client a reset, as an unreachable
+    // peer would.
     socket::reset_on_close(&stream).map_err(client::Error::Broken)?;
     let origin = origin?;
     if origin == Origin::Direct && shared.config.direct == Direct::Off {
@@ -143,7 +166,7 @@ impl<D: Dial> Shared<D> {
         to: SocketAddr,
         magic: Magic,
         accepted: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<Established, Error> {
         // A hopeless VERSION is refused before anybody is dialled for it.
         client::version_length(&client.received)?;
         let timeouts = &self.config.timeouts;
@@ -156,13 +179,14 @@ impl<D: Dial> Shared<D> {
         match shaken {
             Ok(encrypted) => {
                 self.pins.add(to, Instant::now());
-                let Client { stream, received } = client;
+                let Client { stream: client, received } = client;
                 let Encrypted { stream: peer, session, received: input, to_client: output } =
                     encrypted;
-                let up = Pipe::new(Codec::Encrypt(session.sender), received);
-                let down = Pipe { codec: Codec::Decrypt(session.receiver), input, output };
+                let up = Pipe::new(Codec::Encrypt(Box::new(session.sender)), received);
+                let codec = Codec::Decrypt(Box::new(session.receiver));
+                let down = Pipe { codec, input, output };
                 let registration = self.stats.register(Kind::V2, to, Some(session.id));
-                relay(stream, peer, up, down, registration).await
+                Ok(Established { client, peer, up, down, registration })
             }
             Err(upstream::Error::NotV2) if self.config.fallback == Fallback::V1 => {
                 self.fall_back(client, to).await
@@ -172,7 +196,7 @@ impl<D: Dial> Shared<D> {
     }
 
     /// Dials once more and speaks v1, in plaintext: VERSION goes out here for the first time.
-    async fn fall_back(&self, client: Client, to: SocketAddr) -> Result<(), Error> {
+    async fn fall_back(&self, client: Client, to: SocketAddr) -> Result<Established, Error> {
         if self.pins.holds(to, Instant::now()) {
             return Err(Error::Downgrade);
         }
@@ -181,13 +205,19 @@ impl<D: Dial> Shared<D> {
     }
 
     /// Dials, and carries the bytes as they are, those received so far first.
-    async fn splice(&self, mut client: Client, to: SocketAddr, kind: Kind) -> Result<(), Error> {
+    async fn splice(
+        &self,
+        mut client: Client,
+        to: SocketAddr,
+        kind: Kind,
+    ) -> Result<Established, Error> {
         let end = Instant::now() + self.config.timeouts.connect;
         let peer = self.dial(&mut client, to, end).await?;
-        let Client { stream, received } = client;
+        let Client { stream: client, received } = client;
         let up = Pipe::new(Codec::Splice, received);
         let down = Pipe::new(Codec::Splice, Vec::new());
-        relay(stream, peer, up, down, self.stats.register(kind, to, None)).await
+        let registration = self.stats.register(kind, to, None);
+        Ok(Established { client, peer, up, down, registration })
     }
 
     async fn dial(
@@ -205,13 +235,8 @@ impl<D: Dial> Shared<D> {
 
 /// Relays until the end of the session. A client that then must not take it for a regular one gets
 /// a reset, after everything that is written.
-async fn relay(
-    client: TcpStream,
-    peer: TcpStream,
-    up: Pipe,
-    down: Pipe,
-    registration: Registration,
-) -> Result<(), Error> {
+async fn relay(established: Established) -> Result<(), Error> {
+    let Established { client, peer, up, down, registration } = established;
     socket::finish_on_close(&client).map_err(client::Error::Broken)?;
     let live = &registration.live;
     let session_id = live.session_id.map(tracing::field::display);
@@ -258,3 +283,30 @@ const USER_AGENT: &str =
 
 /// How long a broken session waits for its client to take what is written.
 const DELIVERY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::socket::Tcp;
+
+    /// What an idle session keeps besides its keys and sockets. The handshake's 15 KB are gone by
+    /// then.
+    #[tokio::test]
+    async fn a_session_s_future_stays_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let shared = Arc::new(Shared {
+            config: Config::default(),
+            dialler: Tcp,
+            own: Own::new(Vec::new(), Vec::new),
+            pins: Pins::default(),
+            stats: Arc::default(),
+            warnings: Throttle::default(),
+            notices: Throttle::default(),
+        });
+        let session = run(shared, stream, Err(Refusal::Untracked), Instant::now());
+        assert!(size_of_val(&session) < 2048, "{} bytes", size_of_val(&session));
+    }
+}
