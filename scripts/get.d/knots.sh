@@ -15,6 +15,7 @@ name_bitcoind() {
     node=$(realpath "$BITCOIND")
     cli=$(dirname "$node")/bitcoin-cli
     [[ -x $node ]] || die "BITCOIND=$BITCOIND is no program"
+    rm -f "$real/bin/bitcoin-cli"
     wrapper bitcoind "$node"
     if [[ -x $cli ]]; then
         wrapper bitcoin-cli "$cli"

@@ -1,6 +1,7 @@
 import java.io.OutputStream;
 import java.net.InetAddress;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -73,7 +74,12 @@ public final class BitcoinjSync {
         group.start();
         DownloadProgressTracker progress = new DownloadProgressTracker();
         group.startBlockChainDownload(progress);
-        progress.getFuture().get(TIMEOUT_SECONDS, TimeUnit.SECONDS);
+        try {
+            progress.getFuture().get(TIMEOUT_SECONDS, TimeUnit.SECONDS);
+        } catch (TimeoutException late) {
+            throw new IllegalStateException("at height " + chain.getBestChainHeight() + " of " + height
+                + " after " + TIMEOUT_SECONDS + " s, " + group.numConnectedPeers() + " peers connected");
+        }
         if (chain.getBestChainHeight() < height) {
             throw new IllegalStateException("the node has only " + chain.getBestChainHeight() + " blocks");
         }
