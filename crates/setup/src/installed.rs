@@ -1,0 +1,145 @@
+//! What a table holds, as the kernel's messages say it, and how two tables differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::plan::Ruleset;
+
+/// A table's contents. Read by the same code from the messages of a batch and from the kernel's
+/// answers, so that what is there can be compared with what `up` would put there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Installed {
+    /// `NFTA_TABLE_FLAGS`: dormant and owner; `None` where there is no table.
+    pub table_flags: Option<u32>,
+    /// Chains by name.
+    pub chains: BTreeMap<String, InstalledChain>,
+    /// Sets by name.
+    pub sets: BTreeMap<String, InstalledSet>,
+}
+
+/// A chain of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstalledChain {
+    /// Type, hook, priority and policy.
+    pub header: String,
+    /// Rules in order of evaluation.
+    pub rules: Vec<InstalledRule>,
+}
+
+/// A rule of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledRule {
+    /// Its expressions in libnftnl's notation, without the counter's values.
+    pub expressions: String,
+    /// Its counter, if it has one.
+    pub counter: Option<Counter>,
+}
+
+/// What a rule has matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, headers included.
+    pub bytes: u64,
+}
+
+/// A set of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstalledSet {
+    /// Key type and flags.
+    pub header: String,
+    /// Keys in network byte order.
+    pub elements: BTreeSet<Vec<u8>>,
+}
+
+impl Installed {
+    /// What distinguishes this table from the one that `ruleset` describes and `expected` holds,
+    /// a line each. Empty if nothing does; counters do not count.
+    #[must_use]
+    pub fn differences(&self, expected: &Self, ruleset: &Ruleset) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.table_flags != expected.table_flags {
+            let flags = self.table_flags.unwrap_or_default();
+            lines.push(format!("the table has flags {flags:#x} (1: dormant, 2: owned)"));
+        }
+        for (name, set) in &self.sets {
+            match expected.sets.get(name) {
+                Some(expected) => set.differences(expected, name, &mut lines),
+                None => lines.push(format!("set {name}: is not ours")),
+            }
+        }
+        for name in expected.sets.keys().filter(|name| !self.sets.contains_key(*name)) {
+            lines.push(format!("set {name}: missing"));
+        }
+        for (name, chain) in &self.chains {
+            match expected.chains.get(name) {
+                Some(expected) => {
+                    chain.differences(expected, &rule_texts(ruleset, name), name, &mut lines);
+                }
+                None => lines.push(format!("chain {name}: is not ours")),
+            }
+        }
+        for name in expected.chains.keys().filter(|name| !self.chains.contains_key(*name)) {
+            lines.push(format!("chain {name}: missing"));
+        }
+        lines
+    }
+}
+
+impl InstalledSet {
+    fn differences(&self, expected: &Self, name: &str, lines: &mut Vec<String>) {
+        if self.header != expected.header {
+            lines.push(format!("set {name}: is `{}`", self.header));
+        }
+        for key in expected.elements.difference(&self.elements) {
+            lines.push(format!("set {name}: {} missing", port_text(key)));
+        }
+        for key in self.elements.difference(&expected.elements) {
+            lines.push(format!("set {name}: {} is not ours", port_text(key)));
+        }
+    }
+}
+
+impl InstalledChain {
+    fn differences(&self, expected: &Self, texts: &[String], name: &str, lines: &mut Vec<String>) {
+        let before = lines.len();
+        if self.header != expected.header {
+            lines.push(format!("chain {name}: is `{}`", self.header));
+        }
+        let mut unmatched: Vec<&str> =
+            self.rules.iter().map(|rule| rule.expressions.as_str()).collect();
+        for (index, rule) in expected.rules.iter().enumerate() {
+            match unmatched.iter().position(|found| *found == rule.expressions) {
+                Some(position) => drop(unmatched.remove(position)),
+                None => {
+                    let text = texts.get(index).unwrap_or(&rule.expressions);
+                    lines.push(format!("chain {name}: missing `{text}`"));
+                }
+            }
+        }
+        for rule in unmatched {
+            lines.push(format!("chain {name}: not ours `{rule}`"));
+        }
+        let reordered = || self.expressions().ne(expected.expressions());
+        if lines.len() == before && reordered() {
+            lines.push(format!("chain {name}: rules are out of order"));
+        }
+    }
+
+    fn expressions(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.expressions.as_str())
+    }
+}
+
+/// The nft text of a planned chain's rules.
+fn rule_texts(ruleset: &Ruleset, chain: &str) -> Vec<String> {
+    let rules = ruleset.chains.iter().filter(|c| c.name == chain).flat_map(|c| &c.rules);
+    rules.map(|rule| rule.text(&ruleset.group)).collect()
+}
+
+fn port_text(key: &[u8]) -> String {
+    match key {
+        [high, low] => format!("port {}", u16::from_be_bytes([*high, *low])),
+        other => format!("element {other:02x?}"),
+    }
+}

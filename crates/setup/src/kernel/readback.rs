@@ -1,0 +1,156 @@
+//! Netlink messages, ours or the kernel's, as [`Installed`].
+
+use nix::libc;
+
+use super::object::{self, Object, Part};
+use super::{Error, HEADER_SIZE, Header, Socket, dump};
+use crate::installed::{Installed, InstalledRule};
+use crate::plan::TABLE;
+use crate::privilege::NetAdmin;
+
+/// Lists the table once.
+pub(super) fn table(socket: &Socket, net_admin: &NetAdmin) -> Result<Option<Installed>, Error> {
+    let mut found = Installed::default();
+    let lists: [(i32, &[&str]); 4] = [
+        (libc::NFT_MSG_GETTABLE, &[]),
+        (libc::NFT_MSG_GETCHAIN, &[]),
+        (libc::NFT_MSG_GETSET, &[TABLE]),
+        (libc::NFT_MSG_GETRULE, &[TABLE]),
+    ];
+    for (kind, names) in lists {
+        let request = request(kind, names)?;
+        dump(socket, &request, net_admin, |message| absorb(&mut found, message))?;
+        if found.table_flags.is_none() {
+            return Ok(None);
+        }
+    }
+    for set in found.sets.keys().cloned().collect::<Vec<_>>() {
+        let request = request(libc::NFT_MSG_GETSETELEM, &[TABLE, &set])?;
+        dump(socket, &request, net_admin, |message| absorb(&mut found, message))?;
+    }
+    Ok(Some(found))
+}
+
+/// Adds what a message says about our table; other tables' are passed over.
+pub(super) fn absorb(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+    let kind = i32::from(Header::parse(message)?.kind);
+    match kind.checked_sub(SUBSYSTEM) {
+        Some(libc::NFT_MSG_NEWTABLE) => absorb_table(found, message),
+        Some(libc::NFT_MSG_NEWCHAIN) => absorb_chain(found, message),
+        Some(libc::NFT_MSG_NEWSET) => absorb_set(found, message),
+        Some(libc::NFT_MSG_NEWSETELEM) => absorb_elements(found, message),
+        Some(libc::NFT_MSG_NEWRULE) => absorb_rule(found, message),
+        _ => Ok(()),
+    }
+}
+
+fn absorb_table(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+    let table = Object::parse(&object::TABLE, message)?;
+    let family = table.number(object::NFTNL_TABLE_FAMILY);
+    if is_ours(&table.text(object::NFTNL_TABLE_NAME), family) {
+        found.table_flags = Some(table.number(object::NFTNL_TABLE_FLAGS));
+    }
+    Ok(())
+}
+
+fn absorb_chain(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+    let chain = Object::parse(&object::CHAIN, message)?;
+    let family = chain.number(object::NFTNL_CHAIN_FAMILY);
+    if is_ours(&chain.text(object::NFTNL_CHAIN_TABLE), family) {
+        let entry = found.chains.entry(chain.text(object::NFTNL_CHAIN_NAME)).or_default();
+        entry.header = format!(
+            "type {} hook {} priority {} policy {}",
+            chain.text(object::NFTNL_CHAIN_TYPE),
+            chain.number(object::NFTNL_CHAIN_HOOKNUM),
+            chain.number(object::NFTNL_CHAIN_PRIO) as i32,
+            chain.number(object::NFTNL_CHAIN_POLICY),
+        );
+    }
+    Ok(())
+}
+
+fn absorb_set(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+    let set = Object::parse(&object::SET, message)?;
+    let family = set.number(object::NFTNL_SET_FAMILY);
+    if is_ours(&set.text(object::NFTNL_SET_TABLE), family) {
+        let entry = found.sets.entry(set.text(object::NFTNL_SET_NAME)).or_default();
+        entry.header = format!(
+            "key type {} flags {:#x}",
+            set.number(object::NFTNL_SET_KEY_TYPE),
+            set.number(object::NFTNL_SET_FLAGS),
+        );
+    }
+    Ok(())
+}
+
+fn absorb_elements(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+    let set = Object::parse(&object::ELEMENTS, message)?;
+    let family = set.number(object::NFTNL_SET_FAMILY);
+    if is_ours(&set.text(object::NFTNL_SET_TABLE), family) {
+        let entry = found.sets.entry(set.text(object::NFTNL_SET_NAME)).or_default();
+        entry.elements.extend(set.keys());
+    }
+    Ok(())
+}
+
+fn absorb_rule(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+    let rule = Object::parse(&object::RULE, message)?;
+    let family = rule.number(object::NFTNL_RULE_FAMILY);
+    if is_ours(&rule.text(object::NFTNL_RULE_TABLE), family) {
+        let entry = found.chains.entry(rule.text(object::NFTNL_RULE_CHAIN)).or_default();
+        entry.rules.push(describe(rule.parts()));
+    }
+    Ok(())
+}
+
+fn is_ours(table: &str, family: u32) -> bool {
+    table == TABLE && family == libc::NFPROTO_INET as u32
+}
+
+/// A rule's expressions, the counter's values apart.
+fn describe(parts: Vec<Part>) -> InstalledRule {
+    let mut counter = None;
+    let expressions: Vec<String> = parts
+        .into_iter()
+        .map(|part| match part {
+            Part::Counter(values) => {
+                counter = Some(values);
+                "[ counter ]".to_owned()
+            }
+            Part::Other(text) => format!("[ {text} ]"),
+        })
+        .collect();
+    InstalledRule { expressions: expressions.join(" "), counter }
+}
+
+/// A request to list what `kind` says. In each of them attribute 1 is a table's name and
+/// attribute 2 a set's (linux/netfilter/nf_tables.h).
+fn request(kind: i32, names: &[&str]) -> Result<Vec<u8>, Error> {
+    let mut attributes = Vec::new();
+    for (number, name) in (1_u16..).zip(names) {
+        let length = u16::try_from(ATTRIBUTE_HEADER_SIZE + name.len() + 1);
+        attributes.extend(length.map_err(|_| Error::Malformed)?.to_ne_bytes());
+        attributes.extend(number.to_ne_bytes());
+        attributes.extend(name.as_bytes());
+        attributes.push(0);
+        attributes.resize(attributes.len().next_multiple_of(4), 0);
+    }
+    let genmsg = [libc::NFPROTO_INET as u8, 0, 0, 0];
+    let length = HEADER_SIZE + genmsg.len() + attributes.len();
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
+
+    let mut message = Vec::with_capacity(length);
+    message.extend((length as u32).to_ne_bytes());
+    message.extend(((SUBSYSTEM + kind) as u16).to_ne_bytes());
+    message.extend((flags as u16).to_ne_bytes());
+    message.extend([0; 8]); // sequence number and port id
+    message.extend(genmsg);
+    message.extend(attributes);
+    Ok(message)
+}
+
+/// Upper byte of the type of nftables' messages.
+const SUBSYSTEM: i32 = libc::NFNL_SUBSYS_NFTABLES << 8;
+
+/// `sizeof(struct nlattr)`.
+const ATTRIBUTE_HEADER_SIZE: usize = 4;

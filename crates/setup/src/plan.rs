@@ -1,0 +1,381 @@
+//! The ruleset as plain data, and as nft text. Nothing here touches the kernel.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::group::GroupName;
+
+/// Name of our table, in the `inet` family.
+pub const TABLE: &str = "bip324";
+
+/// Name of the set of peers' ports.
+pub const PORTS_SET: &str = "ports";
+
+/// Port of the canary on 127.0.0.1 and ::1. Below 1024, so that no ordinary user can listen there
+/// and answer in the daemon's place.
+pub const CANARY_PORT: u16 = 324;
+
+/// Most ports in the set: the whole ruleset must fit one netlink message to be atomic.
+pub const MAX_PORTS: usize = 64;
+
+/// Conntrack mark of the clients' connections. Unlikely to be another program's.
+const CLIENT_MARK: u32 = 0xb324;
+
+/// What the redirect is to do: everything that `up` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Group whose connections are redirected.
+    pub group: GroupName,
+    /// Destination ports that are redirected; not empty.
+    pub ports: BTreeSet<u16>,
+    /// The daemon's port on 127.0.0.1 and ::1.
+    pub listen_port: u16,
+}
+
+/// Why a [`Config`] cannot be a ruleset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A redirected packet would look like one that escaped the redirect.
+    #[error("--port {0} is also --listen-port: name two different ports")]
+    ListenPortRedirected(u16),
+    /// See [`MAX_PORTS`].
+    #[error("{0} ports given, at most {MAX_PORTS} are possible: drop some --port")]
+    TooManyPorts(usize),
+}
+
+/// The table `inet bip324`: chains in the order in which they are created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Group that [`Match::Client`] stands for.
+    pub group: GroupName,
+    /// Elements of the set that [`Match::PeerPort`] looks up.
+    pub ports: BTreeSet<u16>,
+    /// The base chains.
+    pub chains: Vec<Chain>,
+}
+
+/// A base chain on the output hook, policy accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Name within the table.
+    pub name: &'static str,
+    /// What it is for, a line each.
+    pub comment: &'static [&'static str],
+    /// `type` of the chain.
+    pub kind: ChainKind,
+    /// Smaller runs earlier; conntrack is at -200, the kernel's output NAT at -100.
+    pub priority: i32,
+    /// Rules in order of evaluation.
+    pub rules: Vec<Rule>,
+}
+
+/// Type of a base chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChainKind {
+    /// `type nat`: sees the first packet of each connection.
+    Nat,
+    /// `type filter`: sees every packet.
+    Filter,
+}
+
+/// A rule: all matches must hold; then it counts and acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Why the rule exists, a line each; may be empty.
+    pub comment: &'static [&'static str],
+    /// Conditions, in order of evaluation.
+    pub matches: Vec<Match>,
+    /// What happens to the packet.
+    pub action: Action,
+}
+
+/// A condition on a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// The socket was made with the group as fs gid.
+    Client,
+    /// The packet was routed to the loopback interface.
+    OutLoopback,
+    /// The packet is IPv4.
+    Ipv4,
+    /// The packet is IPv6.
+    Ipv6,
+    /// Destination address.
+    Address(IpAddr),
+    /// TCP destination port.
+    Port(u16),
+    /// TCP destination port is one of the set's.
+    PeerPort,
+    /// Conntrack mark of the connection.
+    Mark(u32),
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Leave the chain; the packet goes on.
+    Return,
+    /// Change the destination of the connection.
+    Dnat(SocketAddr),
+    /// Set the conntrack mark of the connection.
+    SetMark(u32),
+    /// Drop the packet and answer it with a TCP RST.
+    Reset,
+}
+
+impl Ruleset {
+    /// The ruleset that does what `config` says.
+    ///
+    /// # Errors
+    /// When the ports contradict each other or are too many.
+    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        if config.ports.contains(&config.listen_port) {
+            return Err(ConfigError::ListenPortRedirected(config.listen_port));
+        }
+        if config.ports.len() > MAX_PORTS {
+            return Err(ConfigError::TooManyPorts(config.ports.len()));
+        }
+        Ok(Self {
+            group: config.group.clone(),
+            ports: config.ports.clone(),
+            chains: vec![nat_chain(config.listen_port), mark_chain(), guard_chain()],
+        })
+    }
+}
+
+fn nat_chain(listen_port: u16) -> Chain {
+    let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let canary = |address, comment| Rule {
+        comment,
+        matches: vec![Match::Client, Match::Address(address), Match::Port(CANARY_PORT)],
+        action: Action::Dnat(SocketAddr::new(address, listen_port)),
+    };
+    let redirect = |family, address, comment| Rule {
+        comment,
+        matches: vec![family, Match::Client, Match::PeerPort],
+        action: Action::Dnat(SocketAddr::new(address, listen_port)),
+    };
+    Chain {
+        name: "nat_output",
+        comment: &["The redirect. (nft has no name for priority -100 in an output hook.)"],
+        kind: ChainKind::Nat,
+        priority: -100,
+        rules: vec![
+            canary(
+                v4,
+                &[
+                    "The canary: `bip324-setup check` connects here to prove the redirect without",
+                    "a packet leaving the host. Below 1024, so that no user can answer instead.",
+                ],
+            ),
+            canary(v6, &[]),
+            return_loopback(&["A node on this host stays reachable as it is."]),
+            redirect(
+                Match::Ipv4,
+                v4,
+                &["skgid is the group that the process had as its primary one at socket()."],
+            ),
+            redirect(Match::Ipv6, v6, &[]),
+        ],
+    }
+}
+
+fn mark_chain() -> Chain {
+    Chain {
+        name: "mark_output",
+        comment: &[
+            "Marks the clients' connections, for the guard: a socket that was closed with data",
+            "still queued has no owner, hence no skgid, but its connection keeps the mark.",
+        ],
+        kind: ChainKind::Filter,
+        priority: -150,
+        rules: vec![
+            return_loopback(&[]),
+            Rule {
+                comment: &[],
+                matches: vec![Match::Client, Match::PeerPort],
+                action: Action::SetMark(CLIENT_MARK),
+            },
+        ],
+    }
+}
+
+fn guard_chain() -> Chain {
+    Chain {
+        name: "guard_output",
+        comment: &[
+            "Resets what the redirect did not take, such as a connection older than it. A",
+            "redirected packet passes: after nat its port is the daemon's. Its `oif` still names",
+            "the interface of the first route, so it cannot be told by that.",
+        ],
+        kind: ChainKind::Filter,
+        priority: 0,
+        rules: vec![
+            return_loopback(&[]),
+            Rule {
+                comment: &[],
+                matches: vec![Match::Client, Match::PeerPort],
+                action: Action::Reset,
+            },
+            Rule {
+                comment: &[],
+                matches: vec![Match::Mark(CLIENT_MARK), Match::PeerPort],
+                action: Action::Reset,
+            },
+        ],
+    }
+}
+
+fn return_loopback(comment: &'static [&'static str]) -> Rule {
+    Rule { comment, matches: vec![Match::OutLoopback], action: Action::Return }
+}
+
+/// The nft text that removes the table, whether or not it exists.
+#[must_use]
+pub fn removal_text() -> String {
+    format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
+}
+
+/// The nft text, commented, that replaces the table in one transaction.
+impl fmt::Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HEADER)?;
+        f.write_str(&removal_text())?;
+        writeln!(f, "\ntable inet {TABLE} {{")?;
+        writeln!(f, "\t# Ports of Bitcoin peers.")?;
+        writeln!(f, "\tset {PORTS_SET} {{\n\t\ttype inet_service")?;
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        writeln!(f, "\t\telements = {{ {} }}\n\t}}", ports.join(", "))?;
+        for chain in &self.chains {
+            write_chain(f, chain, &self.group)?;
+        }
+        f.write_str("}\n")
+    }
+}
+
+fn write_chain(f: &mut fmt::Formatter<'_>, chain: &Chain, group: &GroupName) -> fmt::Result {
+    let Chain { name, comment, kind, priority, rules } = chain;
+    writeln!(f)?;
+    for line in *comment {
+        writeln!(f, "\t# {line}")?;
+    }
+    writeln!(f, "\tchain {name} {{")?;
+    writeln!(f, "\t\ttype {kind} hook output priority {priority}; policy accept;")?;
+    for rule in rules {
+        for line in rule.comment {
+            writeln!(f, "\t\t# {line}")?;
+        }
+        writeln!(f, "\t\t{}", rule.text(group))?;
+    }
+    writeln!(f, "\t}}")
+}
+
+impl Rule {
+    /// The rule as nft writes it, without its comment.
+    #[must_use]
+    pub fn text(&self, group: &GroupName) -> String {
+        let mut words: Vec<String> = self.matches.iter().map(|m| m.text(group)).collect();
+        words.push("counter".into());
+        words.push(self.action.to_string());
+        words.join(" ")
+    }
+}
+
+impl Match {
+    fn text(self, group: &GroupName) -> String {
+        match self {
+            Self::Client => format!("meta skgid \"{group}\""),
+            Self::OutLoopback => "oif \"lo\"".into(),
+            Self::Ipv4 => "meta nfproto ipv4".into(),
+            Self::Ipv6 => "meta nfproto ipv6".into(),
+            Self::Address(IpAddr::V4(address)) => format!("ip daddr {address}"),
+            Self::Address(IpAddr::V6(address)) => format!("ip6 daddr {address}"),
+            Self::Port(port) => format!("tcp dport {port}"),
+            Self::PeerPort => format!("tcp dport @{PORTS_SET}"),
+            Self::Mark(mark) => format!("ct mark {mark:#010x}"),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Return => f.write_str("return"),
+            Self::Dnat(to @ SocketAddr::V4(_)) => write!(f, "dnat ip to {to}"),
+            Self::Dnat(to @ SocketAddr::V6(_)) => write!(f, "dnat ip6 to {to}"),
+            Self::SetMark(mark) => write!(f, "ct mark set {mark:#010x}"),
+            Self::Reset => f.write_str("reject with tcp reset"),
+        }
+    }
+}
+
+impl fmt::Display for ChainKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nat => "nat",
+            Self::Filter => "filter",
+        })
+    }
+}
+
+const HEADER: &str = "\
+#!/usr/sbin/nft -f
+# Sends the group's connections to Bitcoin peers through bip324-proxy, which speaks BIP324 to them,
+# and refuses those that it cannot send there. `bip324-setup up` installs exactly this.
+
+# Replaces the table in one transaction, whether or not it exists.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(ports: &[u16], listen_port: u16) -> Config {
+        Config {
+            group: "bip324".parse().unwrap(),
+            ports: ports.iter().copied().collect(),
+            listen_port,
+        }
+    }
+
+    #[test]
+    fn defaults_print_the_shipped_file() {
+        let ruleset = Ruleset::new(&config(&[8333], 1324)).unwrap();
+        assert_eq!(ruleset.to_string(), include_str!("../../../nft/bip324.nft"));
+    }
+
+    #[test]
+    fn group_ports_and_listener_reach_the_text() {
+        let mut config = config(&[18444, 8333], 2000);
+        config.group = "clients".parse().unwrap();
+        let text = Ruleset::new(&config).unwrap().to_string();
+        assert!(text.contains("elements = { 8333, 18444 }"), "{text}");
+        assert_eq!(text.matches("meta skgid \"clients\"").count(), 6, "{text}");
+        assert_eq!(text.matches("127.0.0.1:2000").count(), 2, "{text}");
+        assert_eq!(text.matches("[::1]:2000").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn every_chain_looks_at_loopback_before_it_looks_at_peer_ports() {
+        let ruleset = Ruleset::new(&config(&[8333], 1324)).unwrap();
+        for chain in ruleset.chains {
+            let first = |wanted| chain.rules.iter().position(|rule| rule.matches.contains(&wanted));
+            assert!(first(Match::OutLoopback) < first(Match::PeerPort), "{}", chain.name);
+        }
+    }
+
+    #[test]
+    fn refuses_to_redirect_the_listeners_own_port() {
+        let error = Ruleset::new(&config(&[8333, 1324], 1324)).unwrap_err();
+        assert_eq!(error, ConfigError::ListenPortRedirected(1324));
+    }
+
+    #[test]
+    fn refuses_more_ports_than_one_message_holds() {
+        let ports: Vec<u16> = (8000..8065).collect();
+        let error = Ruleset::new(&config(&ports, 1324)).unwrap_err();
+        assert_eq!(error, ConfigError::TooManyPorts(65));
+    }
+}
