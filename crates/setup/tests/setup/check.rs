@@ -1,0 +1,193 @@
+//! `check`: success as each kind of caller, and each failure with its exit code and remedy.
+
+use std::net::TcpListener;
+use std::process::Output;
+
+use crate::daemon::{BANNER, Daemon};
+use crate::netns::{GROUP, Netns, SETUP, UNPRIVILEGED, complaint, loopback};
+
+/// A user whose primary group is the clients'.
+const MEMBER: [&str; 5] = ["setpriv", "--reuid=43242", "--regid=43240", "--clear-groups", "--"];
+
+/// A user who has the clients' group as a supplementary one.
+const SUPPLEMENTARY: [&str; 5] =
+    ["setpriv", "--reuid=43242", "--regid=43242", "--groups=43240", "--"];
+
+fn check_as(netns: &Netns, caller: &[&str]) -> Output {
+    netns.run(&[caller, &[SETUP, "check"]].concat())
+}
+
+/// The failure must have that code and say, on one line, all of `words`.
+fn assert_failure(output: &Output, code: i32, words: &[&str]) {
+    let said = complaint(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(output.stdout.is_empty());
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in {said}");
+    }
+}
+
+/// Rules and a daemon: everything as it should be.
+fn sound() -> (Netns, Daemon) {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let daemon = Daemon::start(&netns, BANNER);
+    (netns, daemon)
+}
+
+#[test]
+fn succeeds_as_root_and_as_a_member() {
+    let (netns, _daemon) = sound();
+    let line = "group bip324 (gid 43240) is redirected to bip324-proxy 9.8.7 \
+                on 127.0.0.1:1324 (user root) and [::1]:1324 (user root)\n";
+    assert_eq!(netns.setup_ok(&["check"]), line);
+    let as_member = check_as(&netns, &MEMBER);
+    assert_eq!(String::from_utf8(as_member.stdout).unwrap(), line);
+}
+
+#[test]
+fn succeeds_through_sg_for_a_user_in_the_group() {
+    let (netns, _daemon) = sound();
+    let line = format!("{SETUP} check");
+    let words = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "sg", GROUP, "-c"];
+    netns.expect(&[&words[..], &[&line]].concat());
+}
+
+#[test]
+fn a_host_without_ipv6_is_checked_over_ipv4() {
+    let netns = Netns::new();
+    netns.expect(&["sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"]);
+    netns.setup_ok(&["up"]);
+    let _daemon = Daemon::on(&netns, &[loopback(false, 1324)], BANNER);
+    let line = netns.setup_ok(&["check"]);
+    assert!(line.contains("on 127.0.0.1:1324 (user root)\n"), "{line}");
+}
+
+#[test]
+fn another_listen_port_is_checked_when_named() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up", "--listen-port", "2000"]);
+    let _daemon = Daemon::on(&netns, &[loopback(false, 2000), loopback(true, 2000)], BANNER);
+    netns.setup_ok(&["check", "--listen-port", "2000"]);
+    assert_failure(&netns.setup(&["check", "--listen-port", "2001"]), 78, &["--listen-port"]);
+}
+
+#[test]
+fn group_missing() {
+    let (netns, _daemon) = sound();
+    let output = netns.setup(&["check", "--group", "nobody-has-it"]);
+    assert_failure(
+        &output,
+        66,
+        &["no group nobody-has-it", "--create-group --group nobody-has-it"],
+    );
+}
+
+#[test]
+fn wrong_group() {
+    let (netns, _daemon) = sound();
+    assert_failure(&check_as(&netns, &UNPRIVILEGED), 67, &["not in group", "sudo -g bip324"]);
+}
+
+#[test]
+fn supplementary_group_only() {
+    let (netns, _daemon) = sound();
+    let output = check_as(&netns, &SUPPLEMENTARY);
+    assert_failure(&output, 77, &["only supplementary", "usermod -aG", "sg bip324 -c"]);
+}
+
+#[test]
+fn no_table() {
+    let (netns, _daemon) = sound();
+    netns.setup_ok(&["down"]);
+    let words = ["127.0.0.1:324 is not redirected", "sudo bip324-setup up --group bip324"];
+    assert_failure(&netns.setup(&["check"]), 78, &words);
+}
+
+#[test]
+fn no_rule_for_one_family() {
+    let (netns, _daemon) = sound();
+    netns.expect(&["nft", "flush chain inet bip324 nat_output"]);
+    let rule = "meta skgid bip324 ip daddr 127.0.0.1 tcp dport 324 dnat ip to 127.0.0.1:1324";
+    netns.expect(&["nft", "add rule inet bip324 nat_output", rule]);
+    assert_failure(&netns.setup(&["check"]), 78, &["[::1]:324 is not redirected"]);
+}
+
+#[test]
+fn rules_for_another_gid() {
+    let (netns, _daemon) = sound();
+    netns.write_etc("group", &netns.read_etc("group").replace("43240", "43241"));
+    assert_failure(&netns.setup(&["check"]), 78, &["is not redirected"]);
+}
+
+#[test]
+fn daemon_down() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let words = ["nothing listens on 127.0.0.1:1324", "start bip324-proxy"];
+    assert_failure(&netns.setup(&["check"]), 69, &words);
+}
+
+#[test]
+fn daemon_down_on_ipv6() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let _daemon = Daemon::on(&netns, &[loopback(false, 1324)], BANNER);
+    assert_failure(&netns.setup(&["check"]), 69, &["nothing listens on [::1]:1324"]);
+}
+
+#[test]
+fn lo_down() {
+    let (netns, _daemon) = sound();
+    netns.expect(&["ip", "link", "set", "lo", "down"]);
+    assert_failure(&netns.setup(&["check"]), 68, &["lo is down", "ip link set lo up"]);
+}
+
+#[test]
+fn lo_without_its_v4_address() {
+    let (netns, _daemon) = sound();
+    netns.expect(&["ip", "address", "delete", "127.0.0.1/8", "dev", "lo"]);
+    let words = ["lo has no 127.0.0.1", "ip address add 127.0.0.1/8 dev lo"];
+    assert_failure(&netns.setup(&["check"]), 68, &words);
+}
+
+#[test]
+fn lo_without_its_v6_address() {
+    let (netns, _daemon) = sound();
+    netns.expect(&["ip", "address", "delete", "::1/128", "dev", "lo"]);
+    let words = ["lo has no ::1", "ip address add ::1/128 dev lo"];
+    assert_failure(&netns.setup(&["check"]), 68, &words);
+}
+
+#[test]
+fn conntrack_zone() {
+    let (netns, _daemon) = sound();
+    netns.expect(&["nft", "add table inet zoned"]);
+    for hook in ["output", "prerouting"] {
+        let chain =
+            format!("add chain inet zoned {hook} {{ type filter hook {hook} priority -300; }}");
+        netns.expect(&["nft", &chain]);
+        netns.expect(&["nft", &format!("add rule inet zoned {hook} ct zone set 5")]);
+    }
+    let words = ["127.0.0.1:324 connects", "conntrack zone", "nft list ruleset"];
+    assert_failure(&netns.setup(&["check"]), 76, &words);
+}
+
+#[test]
+fn another_program_answers() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let _stranger = Daemon::start(&netns, "SSH-2.0-OpenSSH_9.2\r\n");
+    let words = ["answered by another program", "SSH-2.0-OpenSSH_9.2", "ss -ltnp"];
+    assert_failure(&netns.setup(&["check"]), 65, &words);
+}
+
+#[test]
+fn nobody_answers_in_time() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let bind = |v6| netns.with_group(0, || TcpListener::bind(loopback(v6, 1324))).unwrap();
+    let _listeners = [bind(false), bind(true)];
+    assert_failure(&netns.setup(&["check"]), 75, &["does not answer within 2 s"]);
+}

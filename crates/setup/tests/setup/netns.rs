@@ -1,0 +1,253 @@
+//! Network namespaces of their own for the tests, with users and groups of their own: nothing of
+//! the host is touched. Needs root.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::{Gid, setfsgid};
+
+/// The group of the tests, in their own /etc/group only.
+pub(crate) const GROUP: &str = "bip324";
+/// Its gid.
+pub(crate) const GID: u32 = 43_240;
+/// A gid that is not the group's.
+pub(crate) const OTHER_GID: u32 = 43_241;
+/// An unprivileged user.
+pub(crate) const USER: u32 = 43_242;
+
+/// Runs the command that follows as that user, in no group but its own, without capabilities.
+pub(crate) const UNPRIVILEGED: [&str; 5] =
+    ["setpriv", "--reuid=43242", "--regid=43242", "--clear-groups", "--"];
+
+/// The program under test.
+pub(crate) const SETUP: &str = env!("CARGO_BIN_EXE_bip324-setup");
+
+/// How long a condition may take to come true.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A network namespace, and an /etc that commands in it see.
+pub(crate) struct Netns {
+    name: String,
+    etc: PathBuf,
+}
+
+impl Netns {
+    /// Makes a namespace with `lo` up and the group in place.
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes network namespaces: run it as root"
+        );
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bip324-setup-{}-{count}", std::process::id());
+        let netns = Self { etc: std::env::temp_dir().join(&name), name };
+        netns.make_etc();
+        expect(&["ip", "netns", "add", &netns.name]);
+        expect(&["ip", "-n", &netns.name, "link", "set", "lo", "up"]);
+        netns
+    }
+
+    fn make_etc(&self) {
+        fs::create_dir(&self.etc).unwrap();
+        for file in ["login.defs", "nsswitch.conf"] {
+            fs::copy(format!("/etc/{file}"), self.etc.join(file)).unwrap();
+        }
+        let user = format!("root:x:0:0::/:/bin/sh\nalice:x:{USER}:{USER}::/:/bin/sh\n");
+        self.write_etc("passwd", &user);
+        self.write_etc("group", &format!("root:x:0:\nalice:x:{USER}:\n{GROUP}:x:{GID}:alice\n"));
+        self.write_etc("gshadow", "");
+        self.write_etc("shadow", "");
+    }
+
+    /// Replaces a file of this namespace's /etc.
+    pub(crate) fn write_etc(&self, file: &str, text: &str) {
+        fs::write(self.etc.join(file), text).unwrap();
+    }
+
+    /// Reads a file of this namespace's /etc.
+    pub(crate) fn read_etc(&self, file: &str) -> String {
+        fs::read_to_string(self.etc.join(file)).unwrap()
+    }
+
+    /// A command in this namespace, with its /etc.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.name])
+            .args(["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /etc && exec \"$@\""])
+            .arg(&self.etc)
+            .args(words)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        output(self.command(words), words)
+    }
+
+    /// Runs a command that must succeed; returns what it printed.
+    pub(crate) fn expect(&self, words: &[&str]) -> String {
+        succeeded(&self.run(words), words)
+    }
+
+    /// Runs `bip324-setup` with arguments.
+    pub(crate) fn setup(&self, arguments: &[&str]) -> Output {
+        self.run(&[&[SETUP], arguments].concat())
+    }
+
+    /// Runs `bip324-setup` with arguments; it must succeed.
+    pub(crate) fn setup_ok(&self, arguments: &[&str]) -> String {
+        succeeded(&self.setup(arguments), arguments)
+    }
+
+    /// The table as nft lists it, counters zeroed.
+    pub(crate) fn table(&self) -> String {
+        without_counts(&self.expect(&["nft", "list", "table", "inet", "bip324"]))
+    }
+
+    /// Runs `work` on a thread within the namespace, with `gid` as the group of its sockets.
+    pub(crate) fn with_group<T: Send>(&self, gid: u32, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter();
+                setfsgid(Gid::from_raw(gid));
+                work()
+            });
+            inside.join().unwrap()
+        })
+    }
+
+    /// Moves this thread, for good, into the namespace.
+    pub(crate) fn enter(&self) {
+        let namespace = fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+    }
+
+    /// Joins two namespaces: 203.0.113.1 and fd00:b324::1 here, .2 and ::2 at `peer`.
+    pub(crate) fn join(&self, peer: &Self) {
+        let (ours, theirs) = (&self.name, &peer.name);
+        expect(&[
+            "ip", "-n", ours, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0",
+            "netns", theirs,
+        ]);
+        for (name, host) in [(ours, 1), (theirs, 2)] {
+            let v4 = format!("203.0.113.{host}/24");
+            let v6 = format!("fd00:b324::{host}/64");
+            expect(&["ip", "-n", name, "address", "add", &v4, "dev", "veth0"]);
+            expect(&["ip", "-n", name, "address", "add", &v6, "dev", "veth0", "nodad"]);
+            expect(&["ip", "-n", name, "link", "set", "veth0", "up"]);
+        }
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        // Its processes and threads are gone by now; the rest goes with it.
+        let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
+        let _ = fs::remove_dir_all(&self.etc);
+    }
+}
+
+/// The peer's address in a namespace joined to another.
+pub(crate) fn peer(v6: bool, port: u16) -> SocketAddr {
+    let v4 = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2));
+    let ip = if v6 { IpAddr::V6(Ipv6Addr::new(0xfd00, 0xb324, 0, 0, 0, 0, 0, 2)) } else { v4 };
+    SocketAddr::new(ip, port)
+}
+
+/// The loopback address.
+pub(crate) fn loopback(v6: bool, port: u16) -> SocketAddr {
+    let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    SocketAddr::new(if v6 { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { v4 }, port)
+}
+
+/// A packet capture of a namespace's veth0, as long as it lives.
+pub(crate) struct Capture {
+    tcpdump: Child,
+    file: PathBuf,
+}
+
+impl Capture {
+    /// Starts to capture; returns once it does.
+    pub(crate) fn start(netns: &Netns) -> Self {
+        let file = netns.etc.join("capture.pcap");
+        let path = file.to_str().unwrap();
+        let words = ["tcpdump", "-i", "veth0", "-U", "-Z", "root", "-w", path];
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &netns.name]).args(words).stderr(Stdio::piped());
+        let mut tcpdump = command.spawn().expect("cannot run ip: install iproute2 and tcpdump");
+        let mut lines = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
+        let listening = lines.any(|line| line.unwrap().contains("listening on"));
+        assert!(listening, "tcpdump does not start: install tcpdump");
+        Self { tcpdump, file }
+    }
+
+    /// How often `bytes` have been seen by now.
+    pub(crate) fn count(&self, bytes: &[u8]) -> usize {
+        let seen = fs::read(&self.file).unwrap();
+        seen.windows(bytes.len()).filter(|window| *window == bytes).count()
+    }
+
+    /// Waits until `bytes` have been seen.
+    pub(crate) fn wait_for(&self, bytes: &[u8]) {
+        wait_until("bytes on the wire", || self.count(bytes) > 0);
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}
+
+/// Waits until a condition holds, and fails if it never does.
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Standard error as text.
+pub(crate) fn complaint(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn expect(words: &[&str]) -> String {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    succeeded(&output(command, words), words)
+}
+
+fn output(mut command: Command, words: &[&str]) -> Output {
+    let needs = "install iproute2, util-linux, nftables";
+    command.output().unwrap_or_else(|error| panic!("cannot run {words:?}: {error}; {needs}"))
+}
+
+fn succeeded(output: &Output, words: &[&str]) -> String {
+    let error = complaint(output);
+    assert!(output.status.success(), "{words:?} fails with {}: {error}", output.status);
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn without_counts(listing: &str) -> String {
+    let words = listing.split(' ');
+    let mut zeroed = Vec::new();
+    let mut previous = "";
+    for word in words {
+        zeroed.push(if matches!(previous, "packets" | "bytes") { "0" } else { word });
+        previous = word;
+    }
+    zeroed.join(" ")
+}
