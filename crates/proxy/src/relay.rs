@@ -11,6 +11,7 @@ use bip324_transport::{Progress, Receiver, Sender, v1, v2};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::socket;
@@ -161,21 +162,23 @@ impl Direction {
     /// Reads until the input is `wants` long. Returns false at the end of the stream.
     async fn fill(&mut self, wants: usize) -> io::Result<bool> {
         while self.pipe.input.len() < wants {
-            self.readable().await?;
+            consume_budget().await;
             let spare = self.pipe.input.capacity() - self.pipe.input.len();
             let missing = wants - self.pipe.input.len();
             // Grow in few large steps, but never far ahead of what has arrived.
             let room =
                 if spare < missing.min(READ) { missing.clamp(READ, MAX_READ_AHEAD) } else { 0 };
-            if socket::read_some(&self.from, &mut self.pipe.input, room).await? == 0 {
-                return Ok(false);
+            match socket::read_now(&self.from, &mut self.pipe.input, room)? {
+                Some(0) => return Ok(false),
+                Some(_) => {}
+                None => self.wait().await?,
             }
         }
         Ok(true)
     }
 
     /// Waits for bytes, and gives the buffers back when they are long in coming.
-    async fn readable(&mut self) -> io::Result<()> {
+    async fn wait(&mut self) -> io::Result<()> {
         if let Ok(ready) = timeout(IDLE, self.from.readable()).await {
             return ready;
         }
@@ -189,7 +192,7 @@ impl Direction {
 const READ: usize = 64 * 1024;
 
 /// How long a direction keeps its buffers without using them.
-const IDLE: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_millis(100);
 
 /// What a direction gets to carry the rest when its destination still stands but its source is
 /// gone.

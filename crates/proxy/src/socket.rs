@@ -83,11 +83,22 @@ pub(crate) async fn read_some(
     loop {
         stream.readable().await?;
         consume_budget().await;
-        buffer.reserve_exact(room);
-        match stream.try_read_buf(buffer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            result => return result,
+        if let Some(read) = read_now(stream, buffer, room)? {
+            return Ok(read);
         }
+    }
+}
+
+/// As [`read_some`], but returns `None` rather than wait.
+pub(crate) fn read_now(
+    stream: &TcpStream,
+    buffer: &mut Vec<u8>,
+    room: usize,
+) -> io::Result<Option<usize>> {
+    buffer.reserve_exact(room);
+    match stream.try_read_buf(buffer) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
     }
 }
 
