@@ -3,7 +3,7 @@
 //! Every bound is the value that a fair source exceeds once in 10^9 runs: the chi-square quantile
 //! by Wilson and Hilferty's approximation.
 
-use bip324_transport::v2::{KEY_LEN, KeyExchange, Role};
+use bip324_transport::v2::{KEY_LEN, KeyExchange, KeyPair, Role};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::secp256k1::ellswift::ElligatorSwift;
 
@@ -35,6 +35,15 @@ fn a4_keys_of_the_bip324_crate_are_recognisable() {
         is_recognisable(key)
     });
     assert_eq!(recognised.count(), 1000);
+}
+
+#[test]
+fn a4_randomness_changes_the_encoding_and_not_the_point() {
+    let [a, b] = [[1; 32], [2; 32]]
+        .map(|randomness| *KeyPair::from_secret(&[7; 32], randomness.into()).unwrap().public());
+    assert_ne!(a, b);
+    let point = |key| PublicKey::from_ellswift(ElligatorSwift::from_array(key)).x_only_public_key();
+    assert_eq!(point(a).0, point(b).0);
 }
 
 #[test]
