@@ -101,6 +101,7 @@ fn status(arguments: &cli::Status) -> Outcome {
 
     let status = Status::read(&config, &ruleset, group, &net_admin)?;
     let text = if arguments.json {
+        // Plain data with string keys: there is nothing that could fail.
         serde_json::to_string(&status).unwrap_or_default() + "\n"
     } else {
         status.to_string()

@@ -101,19 +101,21 @@ impl Socket {
 /// Applies a batch, all of it or nothing, and waits for each of its acknowledgements.
 ///
 /// # Errors
-/// When the kernel refuses a part; nothing has changed then.
+/// When the kernel refuses a part; nothing has changed then, and the socket may hold answers to
+/// the other parts, so it is of no more use.
 pub fn apply(socket: &Socket, batch: &Batch, net_admin: &NetAdmin) -> Result<(), Error> {
     let mut unanswered: BTreeMap<u32, &str> = batch.sequence_numbers().collect();
     socket.send(batch.message()?, net_admin)?;
     socket.receive(|message| {
         let header = Header::parse(message)?;
-        let Some(object) = unanswered.remove(&header.sequence) else {
-            return Err(Error::Unexpected(header.sequence));
-        };
-        match header.error(message)? {
-            Some(source) => Err(Error::Refused { object: object.to_owned(), source }),
-            None if unanswered.is_empty() => Ok(Next::Done),
-            None => Ok(Next::Wait),
+        match (header.error(message)?, unanswered.remove(&header.sequence)) {
+            // Before Linux 6.10 the begin of a batch has no number of its own, but can be refused.
+            (Some(source), object) => {
+                Err(Error::Refused { object: object.unwrap_or("the batch").to_owned(), source })
+            }
+            (None, None) => Err(Error::Unexpected(header.sequence)),
+            (None, Some(_)) if unanswered.is_empty() => Ok(Next::Done),
+            (None, Some(_)) => Ok(Next::Wait),
         }
     })
 }

@@ -131,7 +131,7 @@ fn assert_reported(change: &[&str], expected: &str) {
     assert!(text.contains(expected), "{change:?}: {text}");
 }
 
-/// The handle of the first listed rule that contains `text`, and its chain's first rule if empty.
+/// The handle of the first listed rule that contains `text`.
 fn handle(netns: &Netns, text: &str) -> String {
     let listing = netns.expect(&["nft", "-a", "list", "table", "inet", "bip324"]);
     let rule = listing.lines().find(|line| line.contains(text)).unwrap();
