@@ -88,6 +88,11 @@ impl Process {
         wait_for(&what, limit, || Ok(self.child.try_wait()?))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends `signal` to the process alone.
     ///
     /// # Errors

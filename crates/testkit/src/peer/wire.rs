@@ -71,8 +71,7 @@ impl Wire {
         Ok(bytes)
     }
 
-    /// Everything up to the end of the connection, and how it ended. What waits unread when a RST
-    /// arrives is lost: the kernel drops it.
+    /// Everything up to the end of the connection, and how it ended.
     ///
     /// # Errors
     ///
