@@ -13,38 +13,33 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use bip324_proxy::config::{Config, Fallback, Timeouts};
-use bip324_proxy::original_dst::OriginalDst;
-use bip324_proxy::server::serve;
-use bip324_proxy::socket::Dial;
-use bip324_proxy::stats::Stats;
+use bip324_proxy::{Config, Dial, Errno, Fallback, OriginalDst, Stats, Timeouts, serve};
 use bip324_testkit::peer::{Peer, Session, Wire, frame, within};
 use bip324_transport::command::Command;
 use bip324_transport::v1::Magic;
-use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// The daemon, listening on a free port. Dropped, it ends with all its sessions.
-pub struct Daemon {
-    pub address: SocketAddr,
-    pub stats: Arc<Stats>,
-    pub network: Network,
+pub(crate) struct Daemon {
+    pub(crate) address: SocketAddr,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) network: Network,
     stop: Option<oneshot::Sender<()>>,
-    pub task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<io::Result<()>>,
 }
 
 /// A scripted peer, and the address under which clients know it.
-pub struct Node {
+pub(crate) struct Node {
     peer: Peer,
-    pub public: SocketAddr,
+    pub(crate) public: SocketAddr,
 }
 
 /// Stands in for the kernel: knows where connections were going and where dialling leads.
 #[derive(Clone, Default)]
-pub struct Network(Arc<Mutex<State>>);
+pub(crate) struct Network(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -58,7 +53,7 @@ struct State {
 
 /// What happens to a dial.
 #[derive(Clone)]
-pub enum Route {
+pub(crate) enum Route {
     /// It reaches this listener.
     To(SocketAddr),
     /// It does, but only once the gate is opened.
@@ -74,7 +69,7 @@ pub enum Route {
 }
 
 impl Daemon {
-    pub async fn start(config: Config) -> Result<Self> {
+    pub(crate) async fn start(config: Config) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let network = Network::default();
@@ -90,63 +85,61 @@ impl Daemon {
                 let _ = stopped.await;
             },
         );
-        let task = tokio::spawn(async {
-            daemon.await;
-        });
+        let task = tokio::spawn(daemon);
         Ok(Self { address, stats, network, stop: Some(stop), task })
     }
 
     /// As in production.
-    pub async fn start_default() -> Result<Self> {
+    pub(crate) async fn start_default() -> Result<Self> {
         Self::start(Config::default()).await
     }
 
     /// Asks it to end, as SIGTERM does.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop.take();
     }
 
     /// A peer of its own address, which dials from then on reach.
-    pub async fn node(&self) -> Result<Node> {
+    pub(crate) async fn node(&self) -> Result<Node> {
         let peer = Peer::listen().await?;
         let public = self.network.add_route(Route::To(peer.address()?));
         Ok(Node { peer, public })
     }
 
     /// A client whose connection to the node was redirected.
-    pub async fn connect(&self, node: &Node) -> Result<Wire> {
+    pub(crate) async fn connect(&self, node: &Node) -> Result<Wire> {
         self.connect_as(Some(Ok(node.public))).await
     }
 
     /// A client whose connection to `destination` was redirected.
-    pub async fn connect_to(&self, destination: SocketAddr) -> Result<Wire> {
+    pub(crate) async fn connect_to(&self, destination: SocketAddr) -> Result<Wire> {
         self.connect_as(Some(Ok(destination))).await
     }
 
     /// A client that was not redirected.
-    pub async fn connect_direct(&self) -> Result<Wire> {
+    pub(crate) async fn connect_direct(&self) -> Result<Wire> {
         self.connect_as(None).await
     }
 
     /// A client about which the kernel says `answer`.
-    pub async fn connect_as(&self, answer: Option<Result<SocketAddr, Errno>>) -> Result<Wire> {
+    pub(crate) async fn connect_as(
+        &self,
+        answer: Option<Result<SocketAddr, Errno>>,
+    ) -> Result<Wire> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let mut state = self.network.0.lock().unwrap();
-        // Also takes back what was said about an earlier client with the same port.
-        state.answers.insert(socket.local_addr()?, answer.unwrap_or(Err(Errno::ENOENT)));
-        drop(state);
+        self.network.set_answer(socket.local_addr()?, answer.unwrap_or(Err(Errno::ENOENT)));
         Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
     }
 
     /// An established session: the client's VERSION has reached the peer.
-    pub async fn open(&self) -> Result<(Wire, Session)> {
+    pub(crate) async fn open(&self) -> Result<(Wire, Session)> {
         let node = self.node().await?;
         self.open_to(&node).await
     }
 
     /// An established session with this node.
-    pub async fn open_to(&self, node: &Node) -> Result<(Wire, Session)> {
+    pub(crate) async fn open_to(&self, node: &Node) -> Result<(Wire, Session)> {
         let mut client = self.connect(node).await?;
         client.write(&version_message()).await?;
         let mut session = node.session(MAGIC).await?;
@@ -156,15 +149,16 @@ impl Daemon {
     }
 
     /// Where it dialled so far, in order.
-    pub fn dials(&self) -> Vec<SocketAddr> {
+    pub(crate) fn dials(&self) -> Vec<SocketAddr> {
         self.network.0.lock().unwrap().dials.clone()
     }
 
-    /// Waits until no session is left, and no task of one. `tasks` is what
-    /// [`alive_tasks`] said before the session.
-    pub async fn wait_until_idle(&self, tasks: usize) -> Result<()> {
-        eventually("the session to leave nothing behind", || {
-            self.stats.sessions().is_empty() && alive_tasks() <= tasks
+    /// Waits until no session is left, and no task but the daemon's own and its listener's.
+    /// For tests with one daemon and no tasks of their own.
+    pub(crate) async fn wait_until_idle(&self) -> Result<()> {
+        let tasks = tokio::runtime::Handle::current().metrics();
+        eventually("the sessions to leave nothing behind", || {
+            self.stats.sessions().is_empty() && tasks.num_alive_tasks() <= 2
         })
         .await
     }
@@ -186,7 +180,7 @@ impl Deref for Node {
 
 impl Network {
     /// Makes a new public address, and has dials to it go `route`.
-    pub fn add_route(&self, route: Route) -> SocketAddr {
+    pub(crate) fn add_route(&self, route: Route) -> SocketAddr {
         let mut state = self.0.lock().unwrap();
         let host = u8::try_from(state.routes.len() + 1).unwrap();
         // Globally routable, so that `--direct public` has no objection.
@@ -195,18 +189,23 @@ impl Network {
         public
     }
 
+    /// What the kernel says about the next connection from `client`, whatever it said before.
+    fn set_answer(&self, client: SocketAddr, answer: Result<SocketAddr, Errno>) {
+        self.0.lock().unwrap().answers.insert(client, answer);
+    }
+
     /// From now on dials to `public` go `route`.
-    pub fn set_route(&self, public: SocketAddr, route: Route) {
+    pub(crate) fn set_route(&self, public: SocketAddr, route: Route) {
         self.0.lock().unwrap().routes.insert(public, route);
     }
 
     /// Keeps duplicates of the daemon's sockets from now on. Connections then stay open although
     /// the daemon has closed them.
-    pub fn keep_sockets(&self) {
+    pub(crate) fn keep_sockets(&self) {
         self.0.lock().unwrap().sockets = Some(Vec::new());
     }
 
-    pub fn take_sockets(&self) -> Vec<OwnedFd> {
+    pub(crate) fn take_sockets(&self) -> Vec<OwnedFd> {
         self.0.lock().unwrap().sockets.take().unwrap_or_default()
     }
 
@@ -253,23 +252,23 @@ impl Dial for Network {
 }
 
 /// Production settings, but a peer that speaks v1 only gets v1.
-pub fn fallback_to_v1() -> Config {
+pub(crate) fn fallback_to_v1() -> Config {
     Config { fallback: Fallback::V1, ..Config::default() }
 }
 
 /// Production settings, but the handshake and the silence before it get this long.
-pub fn handshake_within(limit: Duration) -> Config {
+pub(crate) fn handshake_within(limit: Duration) -> Config {
     let timeouts = Timeouts { handshake: limit, silence: limit, ..Timeouts::default() };
     Config { timeouts, ..Config::default() }
 }
 
 /// A VERSION payload as a light client sends it.
-pub fn version() -> Vec<u8> {
+pub(crate) fn version() -> Vec<u8> {
     version_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), "/light:1.0/")
 }
 
 /// A VERSION payload with this addr_recv and user agent, and a tail that no protocol knows yet.
-pub fn version_to(addr_recv: SocketAddr, user_agent: &str) -> Vec<u8> {
+pub(crate) fn version_to(addr_recv: SocketAddr, user_agent: &str) -> Vec<u8> {
     let ip = match addr_recv.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
@@ -285,22 +284,22 @@ pub fn version_to(addr_recv: SocketAddr, user_agent: &str) -> Vec<u8> {
 }
 
 /// [`version`] as a v1 message.
-pub fn version_message() -> Vec<u8> {
+pub(crate) fn version_message() -> Vec<u8> {
     message("version", &version())
 }
 
 /// A v1 message of [`MAGIC`].
-pub fn message(name: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn message(name: &str, payload: &[u8]) -> Vec<u8> {
     frame(MAGIC, name, payload).unwrap()
 }
 
 /// A message type.
-pub fn command(name: &str) -> Command {
+pub(crate) fn command(name: &str) -> Command {
     Command::new(name).unwrap()
 }
 
 /// Sends a message from the peer and expects it at the client.
-pub async fn pass_to_client(session: &mut Session, client: &mut Wire) -> Result<()> {
+pub(crate) async fn pass_to_client(session: &mut Session, client: &mut Wire) -> Result<()> {
     session.send_message("ping", b"to client").await?;
     let arrived = client.message(MAGIC).await?;
     ensure!(arrived == (command("ping"), b"to client".to_vec()), "{arrived:?}");
@@ -308,7 +307,7 @@ pub async fn pass_to_client(session: &mut Session, client: &mut Wire) -> Result<
 }
 
 /// Sends a message from the client and expects it at the peer.
-pub async fn pass_to_peer(client: &mut Wire, session: &mut Session) -> Result<()> {
+pub(crate) async fn pass_to_peer(client: &mut Wire, session: &mut Session) -> Result<()> {
     client.write(&message("pong", b"to peer.")).await?;
     let arrived = session.message().await?;
     ensure!(arrived == (command("pong"), b"to peer.".to_vec()), "{arrived:?}");
@@ -316,20 +315,20 @@ pub async fn pass_to_peer(client: &mut Wire, session: &mut Session) -> Result<()
 }
 
 /// Messages pass in both directions.
-pub async fn assert_served(client: &mut Wire, session: &mut Session) -> Result<()> {
+pub(crate) async fn assert_served(client: &mut Wire, session: &mut Session) -> Result<()> {
     pass_to_client(session, client).await?;
     pass_to_peer(client, session).await
 }
 
 /// The connection ends at once, and not a byte arrives before that.
-pub async fn assert_refused(client: &mut Wire) -> Result<()> {
+pub(crate) async fn assert_refused(client: &mut Wire) -> Result<()> {
     let (bytes, end) = client.rest().await?;
     ensure!(bytes.is_empty(), "{end:?} only after {} bytes", bytes.len());
     Ok(())
 }
 
 /// Waits until `condition` holds.
-pub async fn eventually(what: &str, condition: impl Fn() -> bool) -> Result<()> {
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) -> Result<()> {
     within(what, async {
         while !condition() {
             sleep(Duration::from_millis(2)).await;
@@ -338,13 +337,8 @@ pub async fn eventually(what: &str, condition: impl Fn() -> bool) -> Result<()> 
     .await
 }
 
-/// Tasks of this test's runtime, the daemon's included.
-pub fn alive_tasks() -> usize {
-    tokio::runtime::Handle::current().metrics().num_alive_tasks()
-}
+pub(crate) const MAGIC: Magic = Magic::REGTEST;
 
-pub const MAGIC: Magic = Magic::REGTEST;
-
-pub const fn millis(count: u64) -> Duration {
+pub(crate) const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }

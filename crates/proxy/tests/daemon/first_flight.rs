@@ -1,0 +1,118 @@
+//! What goes out first, and how it is cut: like Bitcoin Core's, or an observer could tell.
+
+use anyhow::{Result, ensure};
+use bip324_proxy::{Config, Timeouts};
+use bip324_transport::limits::{GARBAGE_TERMINATOR_LEN, MAX_GARBAGE};
+use bip324_transport::v2::{KEY_LEN, PACKET_OVERHEAD};
+use socket2::SockRef;
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn i4_key_and_garbage_leave_in_one_write() -> Result<()> {
+    let daemon = Daemon::start_default().await?;
+    let mut lengths = Vec::new();
+    for _ in 0..20 {
+        let node = daemon.node().await?;
+        let mut client = daemon.connect(&node).await?;
+        client.write(&version_message()).await?;
+        let mut peer = node.accept().await?;
+        let first = peer.read_once().await?;
+        ensure!((KEY_LEN..=KEY_LEN + MAX_GARBAGE).contains(&first.len()), "{}", first.len());
+        // Nothing may follow until the peer has answered.
+        drop(client);
+        let (behind, _) = peer.rest().await?;
+        ensure!(behind.is_empty(), "{} bytes in a segment of their own", behind.len());
+        lengths.push(first.len());
+    }
+    lengths.sort_unstable();
+    lengths.dedup();
+    ensure!(lengths.len() > 10, "garbage of always the same length: {lengths:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn i4_terminator_version_packet_and_version_leave_in_one_write() -> Result<()> {
+    let daemon = Daemon::start_default().await?;
+    for _ in 0..20 {
+        let node = daemon.node().await?;
+        let mut client = daemon.connect(&node).await?;
+        client.write(&version_message()).await?;
+        let mut peer = node.accept().await?;
+        let garbage = peer.read_once().await?.split_off(KEY_LEN);
+        // The peer's key is any 64 bytes: what comes back has the same shape in any case.
+        peer.write(&[0x55; KEY_LEN]).await?;
+        let second = peer.read_once().await?;
+        let version_packet = PACKET_OVERHEAD + 1 + 12 + version().len();
+        ensure!(
+            second.len() == GARBAGE_TERMINATOR_LEN + PACKET_OVERHEAD + version_packet,
+            "{} bytes behind {} of garbage",
+            second.len(),
+            garbage.len()
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn i4_the_garbage_is_authenticated() -> Result<()> {
+    let daemon = Daemon::start_default().await?;
+    let node = daemon.node().await?;
+    let mut client = daemon.connect(&node).await?;
+    client.write(&version_message()).await?;
+    let mut session = node.meet(MAGIC).await?;
+    let opening = session.opening(&[]);
+    session.wire.write(&opening).await?;
+    // Fails unless the first packet's tag covers all the garbage.
+    session.finish().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn i4_a_version_in_two_segments_waits_for_its_rest() -> Result<()> {
+    let daemon = Daemon::start_default().await?;
+    let node = daemon.node().await?;
+    let mut client = daemon.connect(&node).await?;
+    let message = version_message();
+    let (head, rest) = message.split_at(24);
+    client.write(head).await?;
+    // 24 bytes are enough to dial: the peer's answer takes a round trip anyway.
+    let mut peer = node.accept().await?;
+    peer.read_once().await?;
+    peer.write(&[0x55; KEY_LEN]).await?;
+    client.write(rest).await?;
+    let second = peer.read_once().await?;
+    ensure!(second.len() == GARBAGE_TERMINATOR_LEN + 2 * PACKET_OVERHEAD + 13 + version().len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn i4_small_messages_are_never_held_back() -> Result<()> {
+    let daemon = Daemon::start_default().await?;
+    daemon.network.keep_sockets();
+    let (_client, _session) = daemon.open().await?;
+    let sockets = daemon.network.take_sockets();
+    ensure!(sockets.len() == 2, "{} sockets", sockets.len());
+    for socket in sockets {
+        ensure!(SockRef::from(&socket).tcp_nodelay()?, "Nagle's algorithm is on");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn f5_a_black_hole_is_found_out_by_probes() -> Result<()> {
+    let timeouts = Timeouts { keepalive_idle: millis(7000), ..Timeouts::default() };
+    let expected = timeouts.clone();
+    let daemon = Daemon::start(Config { timeouts, ..Config::default() }).await?;
+    daemon.network.keep_sockets();
+    let (_client, _session) = daemon.open().await?;
+    for socket in daemon.network.take_sockets() {
+        let socket = SockRef::from(&socket);
+        ensure!(socket.keepalive()?);
+        ensure!(socket.tcp_keepalive_time()? == expected.keepalive_idle);
+        ensure!(socket.tcp_keepalive_interval()? == expected.keepalive_interval);
+        ensure!(socket.tcp_keepalive_retries()? == expected.keepalive_probes);
+        ensure!(socket.tcp_user_timeout()? == Some(expected.user_timeout));
+    }
+    Ok(())
+}
