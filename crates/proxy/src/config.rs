@@ -81,7 +81,7 @@ pub struct Timeouts {
 #[derive(Debug, Parser)]
 #[command(name = "bip324-proxy", version)]
 pub struct Cli {
-    /// Address to listen on; repeat for more. Replaces both defaults, 127.0.0.1:1324 and [::1]:1324
+    /// Address to listen on; repeat for more. Replaces both defaults, port 1324 of 127.0.0.1 and ::1
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Vec<SocketAddr>,
     /// The clients' group, which the daemon refuses to run as [default: bip324, where it exists]
