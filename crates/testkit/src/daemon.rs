@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 
 use crate::identity::Identity;
 use crate::lab::Lab;
+use crate::namespace::Family;
 use crate::process::{Process, output};
 use crate::wait::{PATIENCE, wait_for};
 
@@ -26,6 +27,19 @@ impl<'lab> Daemon<'lab> {
     ///
     /// Where it has not been built or does not start.
     pub fn start(lab: &'lab Lab, arguments: &[&str]) -> Result<Self> {
+        Self::start_with_listeners(lab, arguments, Family::BOTH.len())
+    }
+
+    /// As [`Self::start`], but waits for this many listeners.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_with_listeners(
+        lab: &'lab Lab,
+        arguments: &[&str],
+        listeners: usize,
+    ) -> Result<Self> {
         let mut words = vec![lab.built("bip324-proxy")?, "--log".into(), "debug".into()];
         words.extend(arguments.iter().map(|word| (*word).to_owned()));
         let command = lab.command(&lab.host, Identity::Daemon, &words)?;
@@ -33,7 +47,7 @@ impl<'lab> Daemon<'lab> {
         let mut daemon = Self { lab, process };
         wait_for("the daemon's listeners", PATIENCE, || {
             daemon.process.still_runs()?;
-            Ok((daemon.listeners()? == 2).then_some(()))
+            Ok((daemon.listeners()? == listeners).then_some(()))
         })?;
         Ok(daemon)
     }

@@ -26,14 +26,18 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// What is missing, or the error of `test` with the end of every log.
+    /// What is missing, or the error of `test`, after the end of every log has been printed.
     pub fn run(test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         prerequisite::check()?;
         let host = Namespace::create("host")?;
         let lab =
             Self { peer: Namespace::create("peer")?, folder: Folder::create(host.name())?, host };
         join(&lab.host, &lab.peer)?;
-        test(&lab).with_context(|| lab.folder.log_ends())
+        let result = test(&lab);
+        if result.is_err() {
+            lab.folder.show_logs();
+        }
+        result
     }
 
     /// The folder of this test. Anybody may enter it.
@@ -109,27 +113,26 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The end of each log in it.
-    fn log_ends(&self) -> String {
+    /// Prints the end of each log in it.
+    fn show_logs(&self) {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let logs = entries
-            .map(|entry| entry.path())
-            .filter(|path| path.extension() == Some("log".as_ref()));
-        let mut text = String::from("BIP324_TEST_KEEP=1 keeps the namespaces and folders\n");
-        for log in logs {
-            let lines = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-            let lines: Vec<_> = lines.lines().rev().take(LOG_LINES).collect();
-            text += &format!("--- {}\n", log.display());
-            lines.iter().rev().for_each(|line| text += &format!("{line}\n"));
+        for path in entries.map(|entry| entry.path()) {
+            if path.extension() == Some("log".as_ref()) {
+                let text =
+                    String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
+                let lines: Vec<_> = text.lines().collect();
+                let end = lines.split_at(lines.len().saturating_sub(LOG_LINES)).1;
+                eprintln!("--- {}\n{}", path.display(), end.join("\n"));
+            }
         }
-        text
+        eprintln!("--- BIP324_TEST_KEEP=1 keeps namespaces and folders");
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.log_ends());
+            self.show_logs();
         }
         if keep() {
             eprintln!("kept: {}", self.0.display());

@@ -92,7 +92,10 @@ pub fn built(name: &str) -> Result<()> {
 /// Where the program is absent.
 pub fn real(name: &str) -> Result<()> {
     let path = real_programs()?.join("bin").join(name);
-    let part = PARTS.iter().find(|(program, _)| *program == name).map_or(name, |(_, part)| part);
+    let part = match name {
+        "bitcoind" | "bitcoin-cli" => "knots",
+        client => client.split('-').next().unwrap_or(client),
+    };
     ensure!(path.exists(), "{} is absent: run ./scripts/get {part}", path.display());
     Ok(())
 }
@@ -101,11 +104,3 @@ fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).exists())
 }
-
-/// Programs whose part of `scripts/get` has another name.
-const PARTS: [(&str, &str); 4] = [
-    ("bitcoind", "knots"),
-    ("bitcoin-cli", "knots"),
-    ("bcoin-spvnode", "bcoin"),
-    ("nakamoto-node", "nakamoto"),
-];
