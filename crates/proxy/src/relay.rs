@@ -56,6 +56,8 @@ pub(crate) enum Error {
     Write(#[source] io::Error),
     #[error("the stream ended in the middle of a message")]
     Truncated,
+    #[error("one side closed the connection and the other neither sends nor closes it")]
+    HalfOpen,
     #[error("the client broke the protocol: {0}")]
     V1(#[from] v1::Error),
     #[error("the peer broke the protocol: {0}")]
@@ -79,7 +81,7 @@ pub(crate) async fn run(
     spawn(client, peer, up, |live| &live.to_peer);
     spawn(peer, client, down, |live| &live.to_client);
     let result = match next(&mut directions).await {
-        Ok(()) => next(&mut directions).await,
+        Ok(()) => finish(&mut directions, live).await,
         // The other direction reads from the socket that failed here: what came before may be left.
         Err(error @ Error::Write(_)) => {
             let _ = timeout(LAST_WORDS, next(&mut directions)).await;
@@ -91,6 +93,21 @@ pub(crate) async fn run(
     result
 }
 
+/// Waits for the second direction after the first has ended well. A side that has closed its whole
+/// socket looks like one that still reads: only as long as bytes flow is it taken for that.
+async fn finish(directions: &mut JoinSet<Result<(), Error>>, live: &Live) -> Result<(), Error> {
+    let carried = || live.to_peer.load(Relaxed).wrapping_add(live.to_client.load(Relaxed));
+    loop {
+        let before = carried();
+        match timeout(HALF_OPEN, next(directions)).await {
+            Ok(result) => return result,
+            Err(_) if carried() == before => return Err(Error::HalfOpen),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Waits for one direction to end. Cancel-safe.
 async fn next(directions: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
     match directions.join_next().await {
         Some(Ok(result)) => result,
@@ -194,6 +211,54 @@ const READ: usize = 64 * 1024;
 /// How long a direction keeps its buffers without using them.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// How long a half-closed session may be quiet: as the kernel's `tcp_fin_timeout`.
+const HALF_OPEN: Duration = Duration::from_secs(60);
+
 /// What a direction gets to carry the rest when its destination still stands but its source is
 /// gone.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::stats::{Kind, Stats};
+
+    /// A connection: the relay's end and the far one.
+    async fn connection() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Arc::new(listener.accept().await.unwrap().0), far)
+    }
+
+    /// The clock jumps whenever everything waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_half_closed_session_lasts_while_bytes_flow() {
+        let (client, mut far_client) = connection().await;
+        let (peer, mut far_peer) = connection().await;
+        let to = "203.0.113.2:8333".parse().unwrap();
+        let session = Arc::new(Stats::default()).register(Kind::Fallback, to, None);
+        let live = Arc::clone(&session.live);
+        let relay = tokio::spawn(async move {
+            let pipe = || Pipe::new(Codec::Splice, Vec::new());
+            run(&client, &peer, pipe(), pipe(), &live).await
+        });
+        far_client.write_all(b"last words").await.unwrap();
+        far_client.shutdown().await.unwrap();
+        let mut words = String::new();
+        far_peer.read_to_string(&mut words).await.unwrap();
+        assert_eq!(words, "last words");
+
+        let start = Instant::now();
+        for _ in 0..4 {
+            tokio::time::sleep(HALF_OPEN * 2 / 3).await;
+            far_peer.write_all(b".").await.unwrap();
+            far_client.read_exact(&mut [0]).await.unwrap();
+        }
+        assert!(start.elapsed() > HALF_OPEN * 2);
+        assert!(matches!(relay.await.unwrap(), Err(Error::HalfOpen)));
+    }
+}
