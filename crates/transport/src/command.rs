@@ -134,7 +134,7 @@ const SHORT_IDS: [u128; SHORT_NAMES.len()] = {
 const FEATURE_ID: u8 = 37;
 
 /// Types without a short id that we would ever send.
-const LONG_ONLY: [&str; 22] = [
+const LONG_ONLY: [&str; 27] = [
     "version",
     "verack",
     "getaddr",
@@ -156,7 +156,12 @@ const LONG_ONLY: [&str; 22] = [
     "pkgtxns",
     "uproof",
     "getuproof",
+    "uttls",
+    "getuttls",
+    "usummary",
     "utreexotx",
+    "uroot",
+    "geturoot",
 ];
 
 #[cfg(test)]
