@@ -171,6 +171,23 @@ async fn destinations_of_redirected_connections_may_have_any_port() -> Result<()
 }
 
 #[tokio::test]
+async fn h7_a_client_over_ipv6_is_served() -> Result<()> {
+    let daemon = Daemon::start_on("::1", direct(Direct::Off)).await?;
+    let node = daemon.node().await?;
+    let destination = "[fd00:b324::2]:8333".parse()?;
+    daemon.network.set_route(destination, Route::To(node.address()?));
+    let mut client = daemon.connect_to(destination).await?;
+    client.write(&version_message()).await?;
+    let mut session = node.session(MAGIC).await?;
+    ensure!(session.message().await? == (command("version"), version()));
+    assert_served(&mut client, &mut session).await?;
+    ensure!(daemon.dials() == [destination]);
+    let mut stranger = daemon.connect_direct().await?;
+    ensure!(stranger.rest().await? == (vec![], End::Reset));
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_canary_is_answered_with_one_line() -> Result<()> {
     let daemon = Daemon::start(direct(Direct::Off)).await?;
     for canary in ["127.0.0.1:324", "[::1]:324"] {

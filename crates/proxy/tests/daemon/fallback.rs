@@ -1,11 +1,14 @@
 //! D: when v1 is spoken to a peer, and when it is not.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use bip324_proxy::stats::{Kind, Reason};
 use bip324_proxy::{Config, Errno, Timeouts};
 use bip324_testkit::peer::{End, Wire};
 use bip324_transport::v2::KEY_LEN;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use crate::harness::*;
 
@@ -121,6 +124,24 @@ async fn d4_silence_for_three_seconds() -> Result<()> {
 }
 
 #[tokio::test]
+async fn d4_a_slow_connect_and_silence_together_stay_within_the_client_s_patience() -> Result<()> {
+    let daemon = Daemon::start_default().await?;
+    let node = daemon.node().await?;
+    let gate = Arc::new(Notify::new());
+    daemon.network.set_route(node.public, Route::Gated(node.address()?, Arc::clone(&gate)));
+    let start = Instant::now();
+    let mut client = daemon.connect(&node).await?;
+    client.write(&version_message()).await?;
+    sleep(millis(2500)).await;
+    gate.notify_one();
+    let _silent = node.accept().await?;
+    ensure!(client.rest().await? == (vec![], End::Reset));
+    let took = start.elapsed();
+    ensure!((millis(4300)..millis(4900)).contains(&took), "{took:?}, bitcoinj waits 5 s");
+    Ok(())
+}
+
+#[tokio::test]
 async fn d5_one_byte_then_fin() -> Result<()> {
     let daemon = Daemon::start(fallback_to_v1()).await?;
     let node = daemon.node().await?;
@@ -185,8 +206,9 @@ async fn d9_the_second_dial_fails() -> Result<()> {
 }
 
 #[tokio::test]
-async fn d10_everything_the_client_said_goes_out_once() -> Result<()> {
-    let daemon = Daemon::start(fallback_to_v1()).await?;
+async fn d10_everything_the_client_said_goes_out_once_and_unchanged() -> Result<()> {
+    let config = Config { user_agent_suffix: true, ..fallback_to_v1() };
+    let daemon = Daemon::start(config).await?;
     let node = daemon.node().await?;
     let mut client = daemon.connect(&node).await?;
     // Even a damaged message: after the fallback nothing is looked at any more.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bip324_proxy::{Config, Dial, Errno, Fallback, OriginalDst, Stats, Timeouts, serve};
 use bip324_testkit::peer::{Peer, Session, Wire, frame, within};
 use bip324_transport::command::Command;
@@ -70,7 +70,12 @@ pub(crate) enum Route {
 
 impl Daemon {
     pub(crate) async fn start(config: Config) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_on("127.0.0.1", config).await
+    }
+
+    /// Listening on another address.
+    pub(crate) async fn start_on(ip: &str, config: Config) -> Result<Self> {
+        let listener = TcpListener::bind((ip, 0)).await.with_context(|| format!("no {ip} here"))?;
         let address = listener.local_addr()?;
         let network = Network::default();
         let stats = Arc::new(Stats::default());
@@ -126,8 +131,9 @@ impl Daemon {
         &self,
         answer: Option<Result<SocketAddr, Errno>>,
     ) -> Result<Wire> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let socket =
+            if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind(SocketAddr::new(self.address.ip(), 0))?;
         self.network.set_answer(socket.local_addr()?, answer.unwrap_or(Err(Errno::ENOENT)));
         Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
     }

@@ -372,6 +372,20 @@ async fn i5_the_log_names_no_address_and_no_session() -> Result<()> {
 }
 
 #[tokio::test]
+async fn f17_a_flood_of_connections_is_no_flood_of_log_lines() -> Result<()> {
+    let program = Program::start()?;
+    for _ in 0..300 {
+        let mut client = program.connect().await?;
+        client.write(&message("verack", &[])).await?;
+        assert_refused(&mut client).await?;
+    }
+    let log = program.process.log()?;
+    let lines = log.matches("refused").count();
+    ensure!((1..=10).contains(&lines), "{lines} lines:\n{log}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn i6_no_thread_holds_or_can_gain_a_privilege() -> Result<()> {
     let program = Program::start()?;
     program.warm_up().await?;
