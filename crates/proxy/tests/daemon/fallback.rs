@@ -174,10 +174,7 @@ async fn d5_one_byte_then_silence_meets_the_handshake_s_deadline() -> Result<()>
 #[tokio::test]
 async fn d7_bad_tag() -> Result<()> {
     let daemon = Daemon::start(fallback_to_v1()).await?;
-    let node = daemon.node().await?;
-    let mut client = daemon.connect(&node).await?;
-    client.write(&version_message()).await?;
-    let mut session = node.meet(MAGIC).await?;
+    let (mut client, mut session) = daemon.meet().await?;
     let mut opening = session.opening(&[]);
     *opening.last_mut().unwrap() ^= 1;
     session.wire.write(&opening).await?;

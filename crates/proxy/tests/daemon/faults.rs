@@ -14,10 +14,7 @@ const STAGES: [usize; 9] = [0, 1, 63, 64, 80, 164, 180, 199, 230];
 
 /// A client that has sent VERSION, and a peer whose answer is cut after `length` bytes.
 async fn stop_at(daemon: &Daemon, length: usize) -> Result<(Wire, Session)> {
-    let node = daemon.node().await?;
-    let mut client = daemon.connect(&node).await?;
-    client.write(&version_message()).await?;
-    let mut session = node.meet(MAGIC).await?;
+    let (client, mut session) = daemon.meet().await?;
     let mut bytes = session.opening(&[7; 100]);
     bytes.extend(session.seal.packet(0, &long_form("inv", &[1; 61])?));
     session.wire.write(&bytes[..length]).await?;
@@ -181,13 +178,7 @@ async fn f8_decoys_without_end_meet_the_handshake_s_deadline() -> Result<()> {
     let timeouts = Timeouts { handshake: millis(500), ..Timeouts::default() };
     let daemon = Daemon::start(Config { timeouts, ..Config::default() }).await?;
     let (mut other_client, mut other_session) = daemon.open().await?;
-    let (mut client, mut session) = stop_at(&daemon, 0).await?;
-    // `stop_at` has used up the first two packets' places in the stream: start over.
-    let node = daemon.node().await?;
-    drop((client, session));
-    client = daemon.connect(&node).await?;
-    client.write(&version_message()).await?;
-    session = node.meet(MAGIC).await?;
+    let (mut client, mut session) = daemon.meet().await?;
     session.wire.write(&[&session.key[..], &session.terminator].concat()).await?;
     let start = Instant::now();
     loop {

@@ -138,6 +138,15 @@ impl Daemon {
         Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
     }
 
+    /// A client that has sent VERSION, and its peer, which has the daemon's key and has sent
+    /// nothing.
+    pub(crate) async fn meet(&self) -> Result<(Wire, Session)> {
+        let node = self.node().await?;
+        let mut client = self.connect(&node).await?;
+        client.write(&version_message()).await?;
+        Ok((client, node.meet(MAGIC).await?))
+    }
+
     /// An established session: the client's VERSION has reached the peer.
     pub(crate) async fn open(&self) -> Result<(Wire, Session)> {
         let node = self.node().await?;

@@ -24,7 +24,13 @@ mod handshake;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
+mod program;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

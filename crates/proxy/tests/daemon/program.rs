@@ -1,0 +1,168 @@
+//! The real program, started as an unprivileged user, and what the kernel says about it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bip324_testkit::peer::{PATIENCE, Peer, Session, Wire, within};
+use bip324_testkit::process::{Process, output};
+use nix::unistd::geteuid;
+use tokio::net::TcpStream;
+
+use crate::harness::*;
+
+/// `bip324-proxy --direct any` on a free port, as an unprivileged user.
+pub(crate) struct Program {
+    pub(crate) process: Process,
+    folder: Folder,
+    pub(crate) address: SocketAddr,
+    pub(crate) id: u32,
+}
+
+/// A folder that is removed with all that is in it.
+struct Folder(PathBuf);
+
+impl Program {
+    pub(crate) fn start() -> Result<Self> {
+        Self::start_with_descriptors(1024)
+    }
+
+    /// With a limit to its open files that it cannot raise.
+    pub(crate) fn start_with_descriptors(limit: u32) -> Result<Self> {
+        let folder = Folder::new()?;
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={limit}:{limit}")).arg(program(&folder)?);
+        command.args(["--listen", "127.0.0.1:0", "--direct", "any"]);
+        let mut process = Process::spawn("daemon", unprivileged(command), &folder.0)?;
+        let address = process.wait_for_log("where it listens", PATIENCE, |log| {
+            let (_, rest) = log.split_once("ready, listening on ")?;
+            rest.lines().next()?.trim().parse().ok()
+        })?;
+        let id = process.id();
+        Ok(Self { process, folder, address, id })
+    }
+
+    /// The same program once more, yet to be started.
+    pub(crate) fn command(&self) -> Command {
+        unprivileged(Command::new(self.folder.0.join(NAME)))
+    }
+
+    /// A client that has sent VERSION, and its peer, which has sent nothing.
+    pub(crate) async fn meet(&self) -> Result<(Wire, Session)> {
+        let peer = Peer::listen().await?;
+        let mut client = self.connect().await?;
+        let version = version_to(peer.address()?, "/light:1.0/");
+        client.write(&message("version", &version)).await?;
+        Ok((client, peer.meet(MAGIC).await?))
+    }
+
+    /// An established session.
+    pub(crate) async fn open(&self) -> Result<(Wire, Session)> {
+        let (mut client, mut session) = self.meet().await?;
+        let opening = session.opening(&[]);
+        session.wire.write(&opening).await?;
+        session.finish().await?;
+        ensure!(session.message().await?.0 == command("version"));
+        pass_to_client(&mut session, &mut client).await?;
+        Ok((client, session))
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Wire> {
+        Wire::new(within("the daemon to listen", TcpStream::connect(self.address)).await??)
+    }
+
+    /// Forgets the largest amount of memory used so far, and returns what is used now, in KiB.
+    pub(crate) fn start_memory_watch(&self) -> Result<u64> {
+        fs::write(format!("/proc/{}/clear_refs", self.id), "5")?;
+        self.peak_memory()
+    }
+
+    /// The largest amount of memory used since the watch began, in KiB.
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
+        kibibytes(&self.status("VmHWM")?)
+    }
+
+    /// Memory that it has asked for, used or not, in KiB.
+    pub(crate) fn allocated_memory(&self) -> Result<u64> {
+        kibibytes(&self.status("VmData")?)
+    }
+
+    /// A value of /proc/PID/status.
+    pub(crate) fn status(&self, name: &str) -> Result<String> {
+        field(&fs::read_to_string(format!("/proc/{}/status", self.id))?, name)
+    }
+
+    /// Processor time used so far. The kernel counts in hundredths of a second.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id))?;
+        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(Duration::from_millis(10 * times.sum::<Result<u64, _>>()?))
+    }
+
+    /// Runs several sessions at once, so that every thread has its share of memory before it is
+    /// measured.
+    pub(crate) async fn warm_up(&self) -> Result<()> {
+        let mut sessions = Vec::new();
+        for _ in 0..20 {
+            sessions.push(self.open().await?);
+        }
+        for (client, session) in &mut sessions {
+            assert_served(client, session).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Folder {
+    fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bip324-daemon-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program under test, where any user may run it: the checkout may be closed to others.
+fn program(folder: &Folder) -> Result<PathBuf> {
+    let copy = folder.0.join(NAME);
+    // By cp: a program that another thread's child inherits open for writing cannot be started.
+    let mut command = Command::new("cp");
+    command.arg(env!("CARGO_BIN_EXE_bip324-proxy")).arg(&copy);
+    output(command)?;
+    Ok(copy)
+}
+
+/// The daemon refuses to run as root, so a test that does runs it as nobody.
+fn unprivileged(mut command: Command) -> Command {
+    if geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+fn kibibytes(value: &str) -> Result<u64> {
+    Ok(value.trim_end_matches("kB").trim().parse()?)
+}
+
+pub(crate) fn field(status: &str, name: &str) -> Result<String> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(value.with_context(|| format!("no {name}"))?.trim().to_owned())
+}
+
+/// uid and gid that own nothing.
+const NOBODY: u32 = 65534;
+
+const NAME: &str = "bip324-proxy";
