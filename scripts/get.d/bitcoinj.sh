@@ -11,5 +11,5 @@ build_bitcoinj() {
     quietly bitcoinj mvn --batch-mode --file "$clients/bitcoinj/pom.xml" \
         dependency:copy-dependencies "-DoutputDirectory=$real/bitcoinj"
     quietly bitcoinj javac -cp "$real/bitcoinj/*" -d "$real/bitcoinj" "$clients/bitcoinj/BitcoinjSync.java"
-    wrapper bitcoinj-sync java -cp "@/bitcoinj:@/bitcoinj/*" BitcoinjSync
+    wrapper bitcoinj-sync java -XX:-UsePerfData -cp "@/bitcoinj:@/bitcoinj/*" BitcoinjSync
 }
