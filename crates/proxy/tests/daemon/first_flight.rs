@@ -1,7 +1,11 @@
 //! What goes out first, and how it is cut: like Bitcoin Core's, or an observer could tell.
 
-use anyhow::{Result, ensure};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
 use bip324_proxy::{Config, Timeouts};
+use bip324_testkit::peer::Wire;
+use bip324_testkit::process::output;
 use bip324_transport::limits::{GARBAGE_TERMINATOR_LEN, MAX_GARBAGE};
 use bip324_transport::v2::{KEY_LEN, PACKET_OVERHEAD};
 use socket2::SockRef;
@@ -18,6 +22,7 @@ async fn i4_key_and_garbage_leave_in_one_write() -> Result<()> {
         client.write(&version_message()).await?;
         let mut peer = node.accept().await?;
         let first = peer.read_once().await?;
+        ensure!(segments(&peer)? == 1, "key and garbage came apart");
         ensure!((KEY_LEN..=KEY_LEN + MAX_GARBAGE).contains(&first.len()), "{}", first.len());
         // Nothing may follow until the peer has answered.
         drop(client);
@@ -50,6 +55,7 @@ async fn i4_terminator_version_packet_and_version_leave_in_one_write() -> Result
             second.len(),
             garbage.len()
         );
+        ensure!(segments(&peer)? == 2, "the second flight came in pieces");
     }
     Ok(())
 }
@@ -83,6 +89,7 @@ async fn i4_a_version_in_two_segments_waits_for_its_rest() -> Result<()> {
     client.write(rest).await?;
     let second = peer.read_once().await?;
     ensure!(second.len() == GARBAGE_TERMINATOR_LEN + 2 * PACKET_OVERHEAD + 13 + version().len());
+    ensure!(segments(&peer)? == 2, "the second flight came in pieces");
     Ok(())
 }
 
@@ -115,4 +122,17 @@ async fn f5_a_black_hole_is_found_out_by_probes() -> Result<()> {
         ensure!(socket.tcp_user_timeout()? == Some(expected.user_timeout));
     }
     Ok(())
+}
+
+/// Segments with data that have arrived on a connection. What was written at once comes in one:
+/// loopback takes 64 KiB.
+fn segments(wire: &Wire) -> Result<u32> {
+    let (local, remote) = (wire.stream.local_addr()?, wire.stream.peer_addr()?);
+    let mut command = Command::new("ss");
+    command.args(["-Htin", "sport", "=", &format!(":{}", local.port())]);
+    command.args(["and", "dport", "=", &format!(":{}", remote.port())]);
+    let said = output(command).context("`ss` counts segments; it is in the package iproute2")?;
+    let said = String::from_utf8(said.stdout)?;
+    let count = said.split_whitespace().find_map(|word| word.strip_prefix("data_segs_in:"));
+    Ok(count.with_context(|| format!("no segments in {said:?}"))?.parse()?)
 }
