@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -134,20 +135,16 @@ impl<'lab> Node<'lab> {
         network: Network,
         options: &[String],
     ) -> Result<Self> {
-        // Made by the node's own user, who can write there.
         let role = if identity == Identity::Root { "node" } else { "client-node" };
         let data = lab.home().join(role);
-        output(lab.command(
-            namespace,
-            identity,
-            &[strings(&["mkdir", "-p"]), vec![data.display().to_string()]].concat(),
-        )?)?;
+        let run = |words: &[String]| lab.command(namespace, identity, words);
+        // Made by the user that is to write there.
+        output(run(&["mkdir".into(), data.display().to_string()])?)?;
         let mut words = vec![lab.real("bitcoind")?, network.option().into()];
         words.push(format!("-datadir={}", data.display()));
         words.extend(strings(&QUIET));
         words.extend_from_slice(options);
-        let process =
-            Process::spawn(role, lab.command(namespace, identity, &words)?, lab.folder())?;
+        let process = Process::spawn(role, run(&words)?, lab.folder())?;
         let mut node = Self { lab, namespace, network, data, process };
         wait_for("the node's RPC server", PATIENCE, || {
             node.process.still_runs()?;
@@ -239,7 +236,7 @@ impl<'lab> Node<'lab> {
         Ok(())
     }
 
-    fn rpc_command(&self, call: &[&str]) -> Result<std::process::Command> {
+    fn rpc_command(&self, call: &[&str]) -> Result<Command> {
         let mut words = vec![self.lab.real("bitcoin-cli")?, self.network.option().into()];
         words.push(format!("-datadir={}", self.data.display()));
         words.extend(strings(call));
