@@ -60,8 +60,12 @@ pub struct Timeouts {
     pub total_connect_and_silence: Duration,
     /// The whole v2 handshake, from the peer's first byte.
     pub handshake: Duration,
-    /// The client's first 16 bytes, and for a direct connection its VERSION.
+    /// The first 16 bytes of a redirected client. It has its own reasons to be slow, and only the
+    /// clients' group gets here.
     pub client_prefix: Duration,
+    /// The first 16 bytes and the VERSION of a client that was not redirected: any local user can
+    /// be one, so silence must not hold sessions for long.
+    pub direct_prefix: Duration,
     /// What sessions get to end by themselves when the daemon stops.
     pub drain: Duration,
     /// Idle time before the first TCP keepalive probe.
@@ -162,6 +166,7 @@ impl Default for Timeouts {
             total_connect_and_silence: Duration::from_millis(4500),
             handshake: Duration::from_secs(10),
             client_prefix: Duration::from_secs(30),
+            direct_prefix: Duration::from_secs(5),
             drain: Duration::from_secs(10),
             keepalive_idle: Duration::from_secs(120),
             keepalive_interval: Duration::from_secs(30),
