@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bip324_transport::limits::MAX_READ_AHEAD;
@@ -15,7 +15,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::socket;
-use crate::stats::Live;
+use crate::stats::{Flow, Live};
 
 /// What happens to the bytes on their way.
 pub(crate) enum Codec {
@@ -43,8 +43,10 @@ struct Direction {
     to: Arc<TcpStream>,
     pipe: Pipe,
     live: Arc<Live>,
-    /// Where the bytes written are counted.
-    written: fn(&Live) -> &AtomicU64,
+    /// Where this direction is counted.
+    flow: fn(&Live) -> &Flow,
+    /// Times in a row that the buffers were larger than what went through them needed.
+    oversized: u32,
 }
 
 /// Why a session broke.
@@ -74,9 +76,9 @@ pub(crate) async fn run(
     live: &Arc<Live>,
 ) -> Result<(), Error> {
     let mut directions = JoinSet::new();
-    let mut spawn = |from, to, pipe, written| {
+    let mut spawn = |from, to, pipe, flow| {
         let (from, to, live) = (Arc::clone(from), Arc::clone(to), Arc::clone(live));
-        directions.spawn(Direction { from, to, pipe, live, written }.run());
+        directions.spawn(Direction { from, to, pipe, live, flow, oversized: 0 }.run());
     };
     spawn(client, peer, up, |live| &live.to_peer);
     spawn(peer, client, down, |live| &live.to_client);
@@ -94,14 +96,13 @@ pub(crate) async fn run(
 }
 
 /// Waits for the second direction after the first has ended well. A side that has closed its whole
-/// socket looks like one that still reads: only as long as bytes flow is it taken for that.
+/// socket looks like one that still reads: it is taken for that as long as any byte gets on.
 async fn finish(directions: &mut JoinSet<Result<(), Error>>, live: &Live) -> Result<(), Error> {
-    let carried = || live.to_peer.load(Relaxed).wrapping_add(live.to_client.load(Relaxed));
     loop {
-        let before = carried();
+        let before = live.activity();
         match timeout(HALF_OPEN, next(directions)).await {
             Ok(result) => return result,
-            Err(_) if carried() == before => return Err(Error::HalfOpen),
+            Err(_) if live.activity() == before => return Err(Error::HalfOpen),
             Err(_) => {}
         }
     }
@@ -142,56 +143,93 @@ impl Direction {
     /// Translates and writes every complete message in the input. Returns how long the input must
     /// be before there is another.
     async fn forward(&mut self) -> Result<usize, Error> {
-        let mut done = 0;
+        let (mut done, mut longest) = (0, self.pipe.input.len());
         loop {
             let translated = self.translate(done);
-            // Also on an error: the messages before it are good.
+            longest = longest.max(self.pipe.output.len());
+            let Progress { consumed, wants } = match translated {
+                Ok(progress) => progress,
+                Err(error) => {
+                    // The messages before the bad one are good, but their reader gets no more time.
+                    let _ = timeout(LAST_WORDS, self.flush()).await;
+                    return Err(error);
+                }
+            };
             self.flush().await.map_err(Error::Write)?;
-            let Progress { consumed, wants } = translated?;
             done += consumed;
             if self.pipe.input.len().saturating_sub(done) < wants {
                 self.pipe.input.drain(..done);
+                self.trim(longest.max(wants));
                 return Ok(wants);
             }
         }
     }
 
     fn translate(&mut self, done: usize) -> Result<Progress, Error> {
-        let rest = self.pipe.input.get_mut(done..).unwrap_or_default();
-        match &mut self.pipe.codec {
-            Codec::Encrypt(sender) => Ok(sender.translate(rest, &mut self.pipe.output)?),
-            Codec::Decrypt(receiver) => Ok(receiver.translate(rest, &mut self.pipe.output)?),
-            Codec::Splice => {
-                self.pipe.output.append(&mut self.pipe.input);
-                Ok(Progress { consumed: 0, wants: 1 })
+        let Pipe { codec, input, output } = &mut self.pipe;
+        let rest = input.get_mut(done..).unwrap_or_default();
+        let (progress, dropped) = match codec {
+            Codec::Encrypt(sender) => {
+                let progress = sender.translate(rest, output)?;
+                (progress, sender.counts().dropped_checksum + sender.counts().dropped_type)
             }
-        }
+            Codec::Decrypt(receiver) => {
+                (receiver.translate(rest, output)?, receiver.counts().dropped)
+            }
+            Codec::Splice => {
+                std::mem::swap(input, output);
+                (Progress { consumed: 0, wants: 1 }, 0)
+            }
+        };
+        self.flow().dropped.store(dropped, Relaxed);
+        Ok(progress)
     }
 
+    /// Writes the output. Not cancel-safe: cancelled, it has written an unknown part.
     async fn flush(&mut self) -> io::Result<()> {
-        socket::write_all(&self.to, &self.pipe.output).await?;
-        let written = u64::try_from(self.pipe.output.len()).unwrap_or(u64::MAX);
-        (self.written)(&self.live).fetch_add(written, Relaxed);
+        let mut done = 0;
+        while let Some(rest @ [_, ..]) = self.pipe.output.get(done..) {
+            let sent = socket::write_some(&self.to, rest).await?;
+            self.flow().sent.fetch_add(sent as u64, Relaxed);
+            done += sent;
+        }
         self.pipe.output.clear();
         Ok(())
+    }
+
+    /// Gives back what a long message took, once many short ones have followed it: a session that
+    /// is never idle keeps nothing for ever, and one block after another finds its buffers there.
+    fn trim(&mut self, needed: usize) {
+        if needed > READ {
+            self.oversized = 0;
+        } else if self.pipe.input.capacity().max(self.pipe.output.capacity()) > OVERSIZE {
+            self.oversized += 1;
+            if self.oversized == TRIM_AFTER {
+                self.pipe.input.shrink_to(READ);
+                self.pipe.output.shrink_to(READ);
+            }
+        }
     }
 
     /// Reads until the input is `wants` long. Returns false at the end of the stream.
     async fn fill(&mut self, wants: usize) -> io::Result<bool> {
         while self.pipe.input.len() < wants {
             consume_budget().await;
-            let spare = self.pipe.input.capacity() - self.pipe.input.len();
-            let missing = wants - self.pipe.input.len();
             // Grow in few large steps, but never far ahead of what has arrived.
-            let room =
-                if spare < missing.min(READ) { missing.clamp(READ, MAX_READ_AHEAD) } else { 0 };
+            let room = (wants - self.pipe.input.len()).clamp(READ, MAX_READ_AHEAD);
             match socket::read_now(&self.from, &mut self.pipe.input, room)? {
                 Some(0) => return Ok(false),
-                Some(_) => {}
+                Some(received) => {
+                    self.flow().received.fetch_add(received as u64, Relaxed);
+                }
                 None => self.wait().await?,
             }
         }
         Ok(true)
+    }
+
+    fn flow(&self) -> &Flow {
+        (self.flow)(&self.live)
     }
 
     /// Waits for bytes, and gives the buffers back when they are long in coming.
@@ -211,8 +249,14 @@ const READ: usize = 64 * 1024;
 /// How long a direction keeps its buffers without using them.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// How long a half-closed session may be quiet: as the kernel's `tcp_fin_timeout`.
-const HALF_OPEN: Duration = Duration::from_secs(60);
+/// Buffers beyond this are worth giving back.
+const OVERSIZE: usize = 4 * READ;
+
+/// Short rounds after which they are.
+const TRIM_AFTER: u32 = 32;
+
+/// How long a half-closed session may be quiet: twice the kernel's `tcp_fin_timeout`.
+const HALF_OPEN: Duration = Duration::from_secs(120);
 
 /// What a direction gets to carry the rest when its destination still stands but its source is
 /// gone.
@@ -222,6 +266,7 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
     use super::*;
@@ -234,18 +279,69 @@ mod tests {
         (Arc::new(listener.accept().await.unwrap().0), far)
     }
 
+    /// A relay of bytes as they are, and the far ends of both its connections.
+    async fn spliced() -> (JoinHandle<Result<(), Error>>, TcpStream, TcpStream) {
+        let (client, far_client) = connection().await;
+        let (peer, far_peer) = connection().await;
+        let to = "203.0.113.2:8333".parse().unwrap();
+        let session = Arc::new(Stats::default()).register(Kind::Fallback, to, None);
+        let relay = tokio::spawn(async move {
+            let pipe = || Pipe::new(Codec::Splice, Vec::new());
+            run(&client, &peer, pipe(), pipe(), &session.live).await
+        });
+        (relay, far_client, far_peer)
+    }
+
+    /// A direction out of nowhere that has just carried a long message.
+    async fn after_a_long_message() -> Direction {
+        let (from, _) = connection().await;
+        let to = Arc::clone(&from);
+        let destination = "203.0.113.2:8333".parse().unwrap();
+        let session = Arc::new(Stats::default()).register(Kind::V2, destination, None);
+        let pipe = Pipe {
+            codec: Codec::Splice,
+            input: Vec::with_capacity(4_000_000),
+            output: Vec::with_capacity(4_000_000),
+        };
+        let live = Arc::clone(&session.live);
+        Direction { from, to, pipe, live, flow: |live| &live.to_peer, oversized: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_busy_session_gives_a_long_message_s_buffers_back() {
+        let mut direction = after_a_long_message().await;
+        for _ in 0..TRIM_AFTER {
+            direction.trim(READ);
+        }
+        assert!(direction.pipe.input.capacity() < OVERSIZE);
+        assert!(direction.pipe.output.capacity() < OVERSIZE);
+    }
+
+    #[tokio::test]
+    async fn one_long_message_after_another_keeps_its_buffers() {
+        let mut direction = after_a_long_message().await;
+        for round in 0..10 * TRIM_AFTER {
+            direction.trim(if round % 8 == 0 { 1_640_000 } else { 24 });
+        }
+        assert_eq!(direction.pipe.input.capacity(), 4_000_000);
+    }
+
+    #[tokio::test]
+    async fn a_small_buffer_of_the_handshake_does_not_make_for_small_reads() {
+        let mut direction = after_a_long_message().await;
+        let (from, mut far) = connection().await;
+        direction.from = from;
+        direction.pipe.input = Vec::with_capacity(1024);
+        far.write_all(&[7; READ]).await.unwrap();
+        direction.from.readable().await.unwrap();
+        assert!(direction.fill(1).await.unwrap());
+        assert!(direction.pipe.input.capacity() >= READ);
+    }
+
     /// The clock jumps whenever everything waits.
     #[tokio::test(start_paused = true)]
     async fn a_half_closed_session_lasts_while_bytes_flow() {
-        let (client, mut far_client) = connection().await;
-        let (peer, mut far_peer) = connection().await;
-        let to = "203.0.113.2:8333".parse().unwrap();
-        let session = Arc::new(Stats::default()).register(Kind::Fallback, to, None);
-        let live = Arc::clone(&session.live);
-        let relay = tokio::spawn(async move {
-            let pipe = || Pipe::new(Codec::Splice, Vec::new());
-            run(&client, &peer, pipe(), pipe(), &live).await
-        });
+        let (relay, mut far_client, mut far_peer) = spliced().await;
         far_client.write_all(b"last words").await.unwrap();
         far_client.shutdown().await.unwrap();
         let mut words = String::new();

@@ -18,7 +18,7 @@ use crate::pins::Pins;
 use crate::relay::{self, Codec, Pipe};
 use crate::sniff::Start;
 use crate::socket::{self, Dial};
-use crate::stats::{Kind, Reason, Registration, Stats};
+use crate::stats::{Kind, Live, Reason, Registration, Stats};
 use crate::throttle::Throttle;
 use crate::upstream::{self, Budget, Encrypted};
 
@@ -137,7 +137,10 @@ async fn establish<D: Dial>(
         (Origin::Redirected(_), Start::V2) if !shared.config.passthrough => {
             Err(Error::PassthroughOff)
         }
-        (Origin::Redirected(to), Start::V2) => shared.splice(client, to, Kind::Passthrough).await,
+        (Origin::Redirected(to), Start::V2) => {
+            let end = Instant::now() + shared.config.timeouts.connect;
+            shared.splice(client, to, Kind::Passthrough, end).await
+        }
         (_, Start::V1(magic)) => {
             let version = timeout_at(end, client.version()).await;
             let length = version.map_err(|_| client::Error::Silent)??;
@@ -189,29 +192,34 @@ impl<D: Dial> Shared<D> {
                 Ok(Established { client, peer, up, down, registration })
             }
             Err(upstream::Error::NotV2) if self.config.fallback == Fallback::V1 => {
-                self.fall_back(client, to).await
+                self.fall_back(client, to, budget.fallback_end(timeouts)).await
             }
             Err(error) => Err(error.into()),
         }
     }
 
     /// Dials once more and speaks v1, in plaintext: VERSION goes out here for the first time.
-    async fn fall_back(&self, client: Client, to: SocketAddr) -> Result<Established, Error> {
+    async fn fall_back(
+        &self,
+        client: Client,
+        to: SocketAddr,
+        end: Instant,
+    ) -> Result<Established, Error> {
         if self.pins.holds(to, Instant::now()) {
             return Err(Error::Downgrade);
         }
         debug!(%to, "falling back to v1");
-        self.splice(client, to, Kind::Fallback).await
+        self.splice(client, to, Kind::Fallback, end).await
     }
 
-    /// Dials, and carries the bytes as they are, those received so far first.
+    /// Dials, until `end`, and carries the bytes as they are, those received so far first.
     async fn splice(
         &self,
         mut client: Client,
         to: SocketAddr,
         kind: Kind,
+        end: Instant,
     ) -> Result<Established, Error> {
-        let end = Instant::now() + self.config.timeouts.connect;
         let peer = self.dial(&mut client, to, end).await?;
         let Client { stream: client, received } = client;
         let up = Pipe::new(Codec::Splice, received);
@@ -243,7 +251,10 @@ async fn relay(established: Established) -> Result<(), Error> {
     debug!(to = %live.destination, kind = ?live.kind, session_id, "session established");
     let (client, peer) = (Arc::new(client), Arc::new(peer));
     let result = relay::run(&client, &peer, up, down, live).await;
-    debug!(to = %live.destination, session_id, "session ended");
+    let Live { destination, to_peer, to_client, .. } = &**live;
+    debug!(to = %destination, session_id, ?to_peer, ?to_client, "session ended");
+    // It learns of the end at once, whatever the client is still owed.
+    drop(peer);
     if result.is_err() {
         // Nobody can tell a client that is gone already.
         let _ = socket::reset_when_sent(&client, DELIVERY).await;

@@ -73,8 +73,8 @@ pub(crate) async fn reset_when_sent(stream: &TcpStream, patience: Duration) -> i
     reset_on_close(stream)
 }
 
-/// Waits for bytes and appends them to `buffer`, into whatever capacity it has, `room` at least.
-/// Returns 0 at the end of the stream. Cancel-safe.
+/// Waits for bytes and appends them to `buffer`, into the capacity that it has. Gives it `room` more
+/// when less than half of that is left. Returns 0 at the end of the stream. Cancel-safe.
 pub(crate) async fn read_some(
     stream: &TcpStream,
     buffer: &mut Vec<u8>,
@@ -95,7 +95,9 @@ pub(crate) fn read_now(
     buffer: &mut Vec<u8>,
     room: usize,
 ) -> io::Result<Option<usize>> {
-    buffer.reserve_exact(room);
+    if buffer.capacity() - buffer.len() < room.div_ceil(2) {
+        buffer.reserve_exact(room);
+    }
     match stream.try_read_buf(buffer) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         result => result.map(Some),

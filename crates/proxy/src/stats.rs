@@ -71,10 +71,21 @@ pub struct Live {
     pub destination: SocketAddr,
     /// The BIP324 session id; only a [`Kind::V2`] session has one that we know.
     pub session_id: Option<SessionId>,
-    /// Bytes written to the peer by the relay (without the handshake).
-    pub to_peer: AtomicU64,
-    /// Bytes written to the client.
-    pub to_client: AtomicU64,
+    /// What goes from the client to the peer.
+    pub to_peer: Flow,
+    /// What goes from the peer to the client.
+    pub to_client: Flow,
+}
+
+/// One direction of a session, as the relay carries it: the handshake is not counted.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// Bytes read from the source.
+    pub received: AtomicU64,
+    /// Bytes written to the destination.
+    pub sent: AtomicU64,
+    /// Messages that the other transport, or the receiver, would not take, and that were left out.
+    pub dropped: AtomicU64,
 }
 
 /// Keeps a session in the list while it lives.
@@ -143,12 +154,21 @@ impl Stats {
             kind,
             destination,
             session_id,
-            to_peer: AtomicU64::new(0),
-            to_client: AtomicU64::new(0),
+            to_peer: Flow::default(),
+            to_client: Flow::default(),
         });
         *lock(&self.served).entry(kind).or_default() += 1;
         lock(&self.live).insert(live.id, Arc::clone(&live));
         Registration { stats: Arc::clone(self), live }
+    }
+}
+
+impl Live {
+    /// Grows whenever the session carries anything.
+    pub(crate) fn activity(&self) -> u64 {
+        let [up, down] = [&self.to_peer, &self.to_client]
+            .map(|flow| flow.received.load(Relaxed).wrapping_add(flow.sent.load(Relaxed)));
+        up.wrapping_add(down)
     }
 }
 

@@ -81,7 +81,8 @@ impl Budget {
     /// When the peer's first byte must have come, with TCP up since `connected`.
     ///
     /// A fallback needs one more connection within the same patience, so as much time is kept back
-    /// as the first took; unless the peer is so far away that two cannot fit anyway.
+    /// as the first took. A peer so far away that two cannot fit gets all of it for its answer: it
+    /// is not served in v1.
     pub(crate) fn silence_end(
         &self,
         connected: Instant,
@@ -92,6 +93,11 @@ impl Budget {
         let fits = took * 3 <= timeouts.total_connect_and_silence;
         let kept = if fallback == Fallback::V1 && fits { took } else { Duration::ZERO };
         (connected + timeouts.silence).min(self.end.checked_sub(kept).unwrap_or(self.end))
+    }
+
+    /// When the second connection, that of a fallback, must have succeeded.
+    pub(crate) fn fallback_end(&self, timeouts: &Timeouts) -> Instant {
+        self.end.min(Instant::now() + timeouts.connect)
     }
 }
 
@@ -144,7 +150,8 @@ pub(crate) async fn handshake(
 
     let end = Instant::now() + timeouts.handshake;
     let key = within(end, client, peer.key()).await?;
-    let length = peer.while_connected(end, client.version()).await??;
+    let version = peer.while_connected(timeout_at(end, client.version())).await?;
+    let length = version.map_err(|_| client::Error::Silent)??;
     let message = client.received.get(..length).unwrap_or_default();
     let mut flight = Vec::new();
     let mut session = exchange.complete(&key, &mut flight);
@@ -204,13 +211,9 @@ impl Peer {
         self.received.is_empty() && self.sent >= HEADER_LEN
     }
 
-    /// Does `work` unless the peer leaves or `end` comes. What it sends meanwhile is kept, up to
-    /// [`READ`] bytes; the rest stays in the kernel.
-    async fn while_connected<T>(
-        &mut self,
-        end: Instant,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Error> {
+    /// Does `work` unless the peer leaves. What it sends meanwhile is kept, up to [`READ`] bytes;
+    /// the rest stays in the kernel.
+    async fn while_connected<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Error> {
         let watch = async {
             while self.received.len() < READ {
                 if let Err(gone) = self.read().await {
@@ -221,7 +224,7 @@ impl Peer {
         };
         tokio::select! {
             biased;
-            done = timeout_at(end, work) => done.map_err(|_| Error::Timeout),
+            done = work => Ok(done),
             gone = watch => Err(gone),
         }
     }

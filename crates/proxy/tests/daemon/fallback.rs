@@ -203,6 +203,20 @@ async fn d9_the_second_dial_fails() -> Result<()> {
 }
 
 #[tokio::test]
+async fn d9_a_second_dial_that_hangs_ends_within_the_client_s_patience() -> Result<()> {
+    let daemon = Daemon::start(fallback_to_v1()).await?;
+    let node = daemon.node().await?;
+    let start = Instant::now();
+    let (mut client, _silent) = first_dial(&daemon, &node).await?;
+    daemon.network.set_route(node.public, Route::Nowhere);
+    ensure!(client.rest().await? == (vec![], End::Reset));
+    let took = start.elapsed();
+    ensure!((millis(4300)..millis(4900)).contains(&took), "{took:?}, bitcoinj waits 5 s");
+    ensure!(daemon.dials().len() == 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn d10_everything_the_client_said_goes_out_once_and_unchanged() -> Result<()> {
     let config = Config { user_agent_suffix: true, ..fallback_to_v1() };
     let daemon = Daemon::start(config).await?;
