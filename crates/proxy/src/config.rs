@@ -9,9 +9,6 @@ use tracing::level_filters::LevelFilter;
 /// What the daemon does. `Default` is how it runs in production.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Gid of the clients' group. The daemon never runs as that group, or its own connections would
-    /// be redirected.
-    pub group: Option<u32>,
     /// Which destinations a connection that was not redirected may name.
     pub direct: Direct,
     /// What happens when a peer does not answer the v2 handshake.
@@ -127,11 +124,9 @@ pub enum Switch {
 }
 
 impl Cli {
-    /// The settings that these arguments ask for; `group` is the gid that [`Cli::group`] resolved
-    /// to.
-    pub fn config(&self, group: Option<u32>) -> Config {
+    /// The settings that these arguments ask for.
+    pub fn config(&self) -> Config {
         Config {
-            group,
             direct: self.direct,
             fallback: self.fallback,
             passthrough: self.passthrough == Switch::On,
@@ -146,7 +141,6 @@ impl Cli {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            group: None,
             direct: Direct::Public,
             fallback: Fallback::Reject,
             passthrough: true,
@@ -201,7 +195,7 @@ mod tests {
     fn no_arguments_give_the_production_defaults() {
         let cli = parse("").unwrap();
         assert!(cli.listen.is_empty());
-        assert_eq!(format!("{:?}", cli.config(None)), format!("{:?}", Config::default()));
+        assert_eq!(format!("{:?}", cli.config()), format!("{:?}", Config::default()));
     }
 
     #[test]
@@ -211,11 +205,10 @@ mod tests {
              --passthrough off --port 1 --port 2 --user-agent-suffix --max-sessions 3 --log debug",
         )
         .unwrap();
-        let config = cli.config(Some(7));
+        let config = cli.config();
         assert_eq!(cli.listen, ["127.0.0.1:9".parse().unwrap(), "[::1]:9".parse().unwrap()]);
         assert_eq!(cli.group.as_deref(), Some("g"));
         assert_eq!(cli.log, LevelFilter::DEBUG);
-        assert_eq!(config.group, Some(7));
         assert_eq!((config.direct, config.fallback), (Direct::Any, Fallback::V1));
         assert!(!config.passthrough);
         assert_eq!(config.ports, [1, 2]);

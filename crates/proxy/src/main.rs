@@ -50,11 +50,11 @@ fn run(cli: &Cli) -> Result<()> {
     let runtime = Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
         privilege::verify()?;
-        listen_and_serve(cli, group).await
+        listen_and_serve(cli).await
     })
 }
 
-async fn listen_and_serve(cli: &Cli, group: Option<u32>) -> Result<()> {
+async fn listen_and_serve(cli: &Cli) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let listeners = listen::bind(&cli.listen)?;
@@ -71,7 +71,7 @@ async fn listen_and_serve(cli: &Cli, group: Option<u32>) -> Result<()> {
         info!("stopping");
     };
     let stats = Arc::new(Stats::default());
-    serve(listeners, cli.config(group), Kernel, Tcp, stats, shutdown).await?;
+    serve(listeners, cli.config(), Kernel, Tcp, stats, shutdown).await?;
     info!("stopped");
     Ok(())
 }
