@@ -133,8 +133,9 @@ const SHORT_IDS: [u128; SHORT_NAMES.len()] = {
 /// BIP434 `feature`, in Core's table since 2026-06.
 const FEATURE_ID: u8 = 37;
 
-/// Types without a short id that we would ever send.
-const LONG_ONLY: [&str; 27] = [
+/// Types without a short id: those of Bitcoin Core, past and present, and of proposals (BIP330, BIP183,
+/// package relay). By these a v1 message is known when it is not VERSION.
+const LONG_ONLY: [&str; 31] = [
     "version",
     "verack",
     "getaddr",
@@ -142,6 +143,10 @@ const LONG_ONLY: [&str; 27] = [
     "sendaddrv2",
     "wtxidrelay",
     "sendtxrcncl",
+    "reqtxrcncl",
+    "sketch",
+    "reqsketchext",
+    "reconcildiff",
     "feature",
     "reject",
     "alert",

@@ -28,20 +28,22 @@ impl LengthCipher {
     /// Encrypts or decrypts the next length: both are the same exclusive-or.
     pub fn apply(&mut self, length: [u8; 3]) -> [u8; 3] {
         let [a, b, c] = length;
-        let stream = self.keystream.get(self.used..).and_then(|rest| rest.first_chunk());
-        let [x, y, z] = stream.copied().unwrap_or_default();
-        self.used += length.len();
+        let [x, y, z] = self.take();
         if self.used == REKEY_INTERVAL_LEN {
-            self.rekey();
+            let next = Zeroizing::new(self.take());
+            self.epoch += 1;
+            self.keystream = keystream(&next, self.epoch);
+            self.used = 0;
         }
         [a ^ x, b ^ y, c ^ z]
     }
 
-    fn rekey(&mut self) {
-        let next = self.keystream.last_chunk::<32>().copied().unwrap_or_default();
-        self.epoch += 1;
-        self.keystream = keystream(&Zeroizing::new(next), self.epoch);
-        self.used = 0;
+    #[expect(clippy::expect_used, reason = "better to stop than to send a length in plaintext")]
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let rest = self.keystream.get(self.used..).unwrap_or_default();
+        let taken = *rest.first_chunk().expect("the keystream lasts until the next key");
+        self.used += N;
+        taken
     }
 }
 

@@ -26,6 +26,9 @@ pub enum Role {
 }
 
 /// One session's secret key and its public key as it goes over the wire.
+///
+/// The secret is wiped when dropped, and so are the keys derived from it. What libsecp256k1 and ring
+/// copy to the stack while they compute is beyond our reach.
 pub struct KeyPair {
     secret: SecretKey,
     public: [u8; KEY_LEN],
@@ -57,9 +60,10 @@ impl KeyPair {
         secret: &[u8; 32],
         randomness: Zeroizing<[u8; 32]>,
     ) -> Result<Self, bitcoin::secp256k1::Error> {
-        let secret = SecretKey::from_slice(secret)?;
-        let public = ElligatorSwift::from_seckey(curve(), secret, Some(*randomness)).to_array();
-        Ok(Self { secret, public })
+        let mut pair = Self::from_parts(secret, [0; KEY_LEN])?;
+        let key = ElligatorSwift::from_seckey(curve(), pair.secret, Some(*randomness));
+        pair.public = key.to_array();
+        Ok(pair)
     }
 
     /// A given secret with a given encoding of its public key. For the official vectors, whose
@@ -126,19 +130,11 @@ impl SessionKeys {
             *place = magic.to_bytes();
         }
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &salt).extract(shared);
-        let expand = |info: &[u8]| {
-            let mut key = Zeroizing::new([0; 32]);
-            // HKDF refuses only outputs over 8160 bytes, so this always fills.
-            let filled = prk.expand(&[info], prk_length()).and_then(|okm| okm.fill(&mut *key));
-            debug_assert!(filled.is_ok(), "32 bytes are within HKDF's limit");
-            key
-        };
+        let expand = |info| expand(&prk, info);
 
         let initiator = (expand(b"initiator_L"), expand(b"initiator_P"));
         let responder = (expand(b"responder_L"), expand(b"responder_P"));
-        let terminators = expand(b"garbage_terminators");
-        let initiator_terminator = terminators.first_chunk().copied().unwrap_or_default();
-        let responder_terminator = terminators.last_chunk().copied().unwrap_or_default();
+        let [initiator_terminator, responder_terminator] = halves(&expand(b"garbage_terminators"));
         let (send, receive, send_terminator, receive_terminator) = match role {
             Role::Initiator => (initiator, responder, initiator_terminator, responder_terminator),
             Role::Responder => (responder, initiator, responder_terminator, initiator_terminator),
@@ -208,7 +204,21 @@ fn curve() -> &'static Secp256k1<All> {
     })
 }
 
-/// ring's way to say "32 bytes".
-const fn prk_length() -> hkdf::Algorithm {
-    hkdf::HKDF_SHA256
+/// One key of the schedule.
+#[expect(clippy::expect_used, reason = "better to stop than to go on with a key of zeros")]
+fn expand(prk: &hkdf::Prk, info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    prk.expand(&[info], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(&mut *key))
+        .expect("32 bytes are far below HKDF's limit of 8160");
+    key
+}
+
+fn halves(bytes: &[u8; 32]) -> [[u8; 16]; 2] {
+    let mut halves = [[0; 16]; 2];
+    let [first, second] = &mut halves;
+    let (front, back) = bytes.split_at(16);
+    first.copy_from_slice(front);
+    second.copy_from_slice(back);
+    halves
 }
