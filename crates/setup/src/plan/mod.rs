@@ -1,10 +1,13 @@
 //! The ruleset as plain data, and as nft text. Nothing here touches the kernel.
 
+mod text;
+
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::group::GroupName;
+
+pub use text::removal_text;
 
 /// Name of our table, in the `inet` family.
 pub const TABLE: &str = "bip324";
@@ -232,102 +235,6 @@ fn return_loopback(comment: &'static [&'static str]) -> Rule {
     Rule { comment, matches: vec![Match::OutLoopback], action: Action::Return }
 }
 
-/// The nft text that removes the table, whether or not it exists.
-#[must_use]
-pub fn removal_text() -> String {
-    format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
-}
-
-/// The nft text, commented, that replaces the table in one transaction.
-impl fmt::Display for Ruleset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HEADER)?;
-        f.write_str(&removal_text())?;
-        writeln!(f, "\ntable inet {TABLE} {{")?;
-        writeln!(f, "\t# Ports of Bitcoin peers.")?;
-        writeln!(f, "\tset {PORTS_SET} {{\n\t\ttype inet_service")?;
-        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
-        writeln!(f, "\t\telements = {{ {} }}\n\t}}", ports.join(", "))?;
-        for chain in &self.chains {
-            write_chain(f, chain, &self.group)?;
-        }
-        f.write_str("}\n")
-    }
-}
-
-fn write_chain(f: &mut fmt::Formatter<'_>, chain: &Chain, group: &GroupName) -> fmt::Result {
-    let Chain { name, comment, kind, priority, rules } = chain;
-    writeln!(f)?;
-    for line in *comment {
-        writeln!(f, "\t# {line}")?;
-    }
-    writeln!(f, "\tchain {name} {{")?;
-    writeln!(f, "\t\ttype {kind} hook output priority {priority}; policy accept;")?;
-    for rule in rules {
-        for line in rule.comment {
-            writeln!(f, "\t\t# {line}")?;
-        }
-        writeln!(f, "\t\t{}", rule.text(group))?;
-    }
-    writeln!(f, "\t}}")
-}
-
-impl Rule {
-    /// The rule as nft writes it, without its comment.
-    #[must_use]
-    pub fn text(&self, group: &GroupName) -> String {
-        let mut words: Vec<String> = self.matches.iter().map(|m| m.text(group)).collect();
-        words.push("counter".into());
-        words.push(self.action.to_string());
-        words.join(" ")
-    }
-}
-
-impl Match {
-    fn text(self, group: &GroupName) -> String {
-        match self {
-            Self::Client => format!("meta skgid \"{group}\""),
-            Self::OutLoopback => "oif \"lo\"".into(),
-            Self::Ipv4 => "meta nfproto ipv4".into(),
-            Self::Ipv6 => "meta nfproto ipv6".into(),
-            Self::Address(IpAddr::V4(address)) => format!("ip daddr {address}"),
-            Self::Address(IpAddr::V6(address)) => format!("ip6 daddr {address}"),
-            Self::Port(port) => format!("tcp dport {port}"),
-            Self::PeerPort => format!("tcp dport @{PORTS_SET}"),
-            Self::Mark(mark) => format!("ct mark {mark:#010x}"),
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Return => f.write_str("return"),
-            Self::Dnat(to @ SocketAddr::V4(_)) => write!(f, "dnat ip to {to}"),
-            Self::Dnat(to @ SocketAddr::V6(_)) => write!(f, "dnat ip6 to {to}"),
-            Self::SetMark(mark) => write!(f, "ct mark set {mark:#010x}"),
-            Self::Reset => f.write_str("reject with tcp reset"),
-        }
-    }
-}
-
-impl fmt::Display for ChainKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nat => "nat",
-            Self::Filter => "filter",
-        })
-    }
-}
-
-const HEADER: &str = "\
-#!/usr/sbin/nft -f
-# Sends the group's connections to Bitcoin peers through bip324-proxy, which speaks BIP324 to them,
-# and refuses those that it cannot send there. `bip324-setup up` installs exactly this.
-
-# Replaces the table in one transaction, whether or not it exists.
-";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,7 +250,7 @@ mod tests {
     #[test]
     fn defaults_print_the_shipped_file() {
         let ruleset = Ruleset::new(&config(&[8333], 1324)).unwrap();
-        assert_eq!(ruleset.to_string(), include_str!("../../../nft/bip324.nft"));
+        assert_eq!(ruleset.to_string(), include_str!("../../../../nft/bip324.nft"));
     }
 
     #[test]
