@@ -128,7 +128,12 @@ async fn establish<D: Dial>(
     socket::prepare(&stream, &shared.config.timeouts).map_err(client::Error::Broken)?;
 
     let mut client = Client::new(stream);
-    let end = accepted + shared.config.timeouts.client_prefix;
+    let timeouts = &shared.config.timeouts;
+    let prefix = match origin {
+        Origin::Direct => timeouts.direct_prefix,
+        _ => timeouts.client_prefix,
+    };
+    let end = accepted + prefix;
     let start = timeout_at(end, client.start()).await.map_err(|_| client::Error::Silent)??;
     match (origin, start) {
         (Origin::Redirected(to), Start::V1(magic)) => {
