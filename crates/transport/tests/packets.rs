@@ -1,5 +1,7 @@
 //! Checklist A5 and C, packets after the handshake: decoys, damage, replay, truncation.
 
+use std::cmp::Ordering;
+
 use bip324_transport::v2::{Error, LENGTH_LEN, Role};
 
 use crate::peer::{GENUINE, established, message, receiver, short};
@@ -76,10 +78,10 @@ fn c16_nothing_of_a_bad_packet_or_after_it_is_delivered() {
         let mut before = Vec::new();
         for number in 1_u32..bad + 3 {
             let mut packet = peer.genuine(&short(18, &number.to_le_bytes()));
-            if number == bad {
-                *packet.last_mut().unwrap() ^= 1;
-            } else if number < bad {
-                before.extend(message("ping", &number.to_le_bytes()));
+            match number.cmp(&bad) {
+                Ordering::Less => before.extend(message("ping", &number.to_le_bytes())),
+                Ordering::Equal => *packet.last_mut().unwrap() ^= 1,
+                Ordering::Greater => {}
             }
             stream.extend(packet);
         }
