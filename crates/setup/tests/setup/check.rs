@@ -49,7 +49,7 @@ fn succeeds_as_root_and_as_a_member() {
 #[test]
 fn succeeds_through_sg_for_a_user_in_the_group() {
     let (netns, _daemon) = sound();
-    let line = format!("{SETUP} check");
+    let line = format!("{} check", netns.public_setup());
     let words = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "sg", GROUP, "-c"];
     netns.expect(&[&words[..], &[&line]].concat());
 }

@@ -77,6 +77,13 @@ impl Netns {
         fs::read_to_string(self.etc.join(file)).unwrap()
     }
 
+    /// Copies the program under test to where every user can run it, even if the checkout lies below
+    /// a folder that only root can enter; returns its path in this namespace.
+    pub(crate) fn public_setup(&self) -> &'static str {
+        fs::copy(SETUP, self.etc.join("bip324-setup")).unwrap();
+        "/etc/bip324-setup"
+    }
+
     /// A command in this namespace, with its /etc.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
