@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use bip324_proxy::config::Cli;
+use bip324_proxy::cli::Cli;
 use bip324_proxy::{Kernel, Stats, Tcp, listen, privilege, serve};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
