@@ -178,6 +178,18 @@ async fn e5_a_silent_client_is_let_go() -> Result<()> {
 }
 
 #[tokio::test]
+async fn e5_a_silent_stranger_is_let_go_sooner() -> Result<()> {
+    let timeouts = Timeouts { direct_prefix: millis(300), ..Timeouts::default() };
+    let daemon = Daemon::start(Config { timeouts, ..Config::default() }).await?;
+    for start in [&[][..], &version_message()[..60]] {
+        let mut client = daemon.connect_direct().await?;
+        client.write(start).await?;
+        assert_refused(&mut client).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn e5_a_byte_now_and_then_does_not_buy_time() -> Result<()> {
     let timeouts = Timeouts { client_prefix: millis(300), ..Timeouts::default() };
     let daemon = Daemon::start(Config { timeouts, ..Config::default() }).await?;
