@@ -15,6 +15,7 @@ pub mod cli;
 mod client;
 pub mod config;
 mod destination;
+mod interfaces;
 pub mod listen;
 mod original_dst;
 mod pins;

@@ -1,4 +1,4 @@
-//! The daemon's own addresses: opening its listeners, and knowing the host's interfaces.
+//! Opening the daemon's listeners.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -38,20 +38,6 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
         Err(error) => return Err(error),
     }
     Ok(listeners)
-}
-
-/// The addresses of this host's interfaces; none if the system does not tell.
-pub(crate) fn host_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
-    interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
-            v4.or_else(|| Some(address.as_sockaddr_in6()?.ip().into()))
-        })
-        .collect()
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
@@ -106,10 +92,5 @@ mod tests {
         let address = taken[0].local_addr().unwrap();
         let text = bind(&[address]).unwrap_err().to_string();
         assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
-    }
-
-    #[test]
-    fn the_host_s_addresses_include_loopback() {
-        assert!(host_addresses().contains(&Ipv4Addr::LOCALHOST.into()));
     }
 }

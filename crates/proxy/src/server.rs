@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::destination::{Own, classify};
-use crate::listen::host_addresses;
+use crate::interfaces;
 use crate::original_dst::OriginalDst;
 use crate::pins::Pins;
 use crate::session::{self, Shared};
@@ -44,7 +44,7 @@ pub async fn serve<O: OriginalDst, D: Dial>(
     let shared = Arc::new(Shared {
         config,
         dialler,
-        own: Own::new(addresses, host_addresses),
+        own: Own::new(addresses, interfaces::addresses),
         pins: Pins::default(),
         stats,
         warnings: Throttle::default(),
