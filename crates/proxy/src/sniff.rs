@@ -3,12 +3,9 @@
 //! A v1 client opens with magic + `version` padded with NULs (Bitcoin Core: `V1_PREFIX_LEN`,
 //! net.cpp), a v2 client with a key that looks random. Nothing here does I/O.
 
-use bip324_transport::command::Command;
+use bip324_transport::command::{COMMAND_LEN, Command};
 use bip324_transport::v1::{KNOWN_MAGICS, Magic};
 use thiserror::Error;
-
-/// Bytes that decide.
-pub(crate) const PREFIX_LEN: usize = 16;
 
 /// How a client starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +27,12 @@ pub(crate) struct NotVersion;
 /// A refusal comes as soon as the bytes allow it, the rest with the 16th byte, so that nothing is
 /// dialled for less.
 pub(crate) fn decide(received: &[u8]) -> Result<Option<Start>, NotVersion> {
-    let Some((magic, command)) = received.split_first_chunk::<MAGIC_LEN>() else {
+    let Some((magic, command)) = received.split_first_chunk() else {
         return Ok(None);
     };
     let magic = Magic::from_bytes(*magic);
     let version = Command::VERSION.to_bytes();
-    let Some(command) = command.first_chunk::<{ PREFIX_LEN - MAGIC_LEN }>() else {
+    let Some(command) = command.first_chunk::<COMMAND_LEN>() else {
         let known_other = KNOWN_MAGICS.contains(&magic) && !version.starts_with(command);
         return if known_other { Err(NotVersion) } else { Ok(None) };
     };
@@ -48,10 +45,10 @@ pub(crate) fn decide(received: &[u8]) -> Result<Option<Start>, NotVersion> {
     }
 }
 
-const MAGIC_LEN: usize = 4;
-
 #[cfg(test)]
 mod tests {
+    use bip324_transport::v2::V1_PREFIX_LEN;
+
     use super::*;
 
     const VERSION: &[u8; 12] = b"version\0\0\0\0\0";
@@ -82,10 +79,10 @@ mod tests {
     #[test]
     fn e2_random_bytes_are_v2_at_the_16th() {
         let key: Vec<u8> = (0..64).map(|i| 0x80 | i).collect();
-        for len in 0..PREFIX_LEN {
+        for len in 0..V1_PREFIX_LEN {
             assert_eq!(decide(&key[..len]), Ok(None), "{len}");
         }
-        assert_eq!(decide(&key[..PREFIX_LEN]), Ok(Some(Start::V2)));
+        assert_eq!(decide(&key[..V1_PREFIX_LEN]), Ok(Some(Start::V2)));
         assert_eq!(decide(&key), Ok(Some(Start::V2)));
     }
 
