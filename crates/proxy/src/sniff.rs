@@ -38,11 +38,21 @@ pub(crate) fn decide(received: &[u8]) -> Result<Option<Start>, NotVersion> {
     };
     if *command == version {
         Ok(Some(Start::V1(magic)))
-    } else if KNOWN_MAGICS.contains(&magic) || Command::from_bytes(*command).is_known() {
+    } else if KNOWN_MAGICS.contains(&magic) || is_message_type(*command) {
         Err(NotVersion)
     } else {
         Ok(Some(Start::V2))
     }
+}
+
+/// Whether the bytes are a known message type, or look like one that is not: valid, padded, with
+/// at least three letters or digits. Of random keys, one in 16 million looks like that by chance
+/// (6.2e-8), nearly always one of 11 characters and a NUL; the client's next key does not.
+fn is_message_type(bytes: [u8; COMMAND_LEN]) -> bool {
+    let command = Command::from_bytes(bytes);
+    let letters = bytes.iter().filter(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9')).count();
+    let padded = bytes.last() == Some(&0);
+    command.is_known() || (command.is_valid() && padded && letters >= 3)
 }
 
 #[cfg(test)]
@@ -98,6 +108,23 @@ mod tests {
             b"alert\0\0\0\0\0\0\0",
         ] {
             assert_eq!(decide(&start([1, 2, 3, 4], command)), Err(NotVersion));
+        }
+    }
+
+    #[test]
+    fn e4_a_v1_message_type_that_nobody_knows_is_refused() {
+        for command in [b"abc\0\0\0\0\0\0\0\0\0", b"mnauth2\0\0\0\0\0", b"new_message\0"] {
+            assert_eq!(decide(&start([1, 2, 3, 4], command)), Err(NotVersion));
+        }
+        for command in [
+            b"twelve_chars",             // no padding
+            b"ab\0\0\0\0\0\0\0\0\0\0",   // too short
+            b"ABC-DEF ab\0\0",           // too few letters as types have them
+            b"abc\0def\0\0\0\0\0",       // more behind the first NUL
+            b"abcdef\x7f\0\0\0\0\0",     // not printable
+            b"\0\0\0\0\0\0\0\0\0\0\0\0", // no letter at all
+        ] {
+            assert_eq!(decide(&start([1, 2, 3, 4], command)), Ok(Some(Start::V2)));
         }
     }
 

@@ -274,8 +274,8 @@ async fn e6_the_magic_may_not_change_on_the_way() -> Result<()> {
 /// A magic of no network that has a name.
 const MAGIC_UNKNOWN: [u8; 4] = [0x5A, 0x01, 0xC7, 0x9E];
 
-/// Types of v1 messages, with a short id in v2 and without.
-const NAMES: [&str; 25] = [
+/// Types of v1 messages: with a short id in v2, without, and one that nobody knows.
+const NAMES: [&str; 26] = [
     "verack",
     "ping",
     "pong",
@@ -301,4 +301,5 @@ const NAMES: [&str; 25] = [
     "reject",
     "alert",
     "feature",
+    "notyetknown",
 ];
