@@ -117,6 +117,7 @@ fn a_session_that_lost_redirect_and_guard_leaks() -> Result<()> {
         let capture = Capture::start(lab)?;
         let _client = session_with_unsent_data(lab)?;
         delete_chain(lab, "guard_output")?;
+        delete_chain(lab, "guard_postrouting")?;
         delete_chain(lab, "nat_output")?;
         wait_for_leak(&capture)
     })
@@ -150,6 +151,7 @@ fn the_unsent_data_of_a_closed_client_leaks_without_the_guard() -> Result<()> {
         let capture = Capture::start(lab)?;
         drop(session_with_unsent_data(lab)?);
         delete_chain(lab, "guard_output")?;
+        delete_chain(lab, "guard_postrouting")?;
         delete_chain(lab, "nat_output")?;
         wait_for_leak(&capture)
     })

@@ -17,7 +17,7 @@ use nix::libc;
 use super::Error;
 use crate::group::Gid;
 use crate::installed::Installed;
-use crate::plan::{self, Action, ChainKind, Match, Ruleset};
+use crate::plan::{self, Action, ChainHook, ChainKind, Match, Ruleset};
 
 /// One transaction, ready to be sent.
 pub struct Batch {
@@ -143,7 +143,11 @@ fn chain<'a>(table: &'a Table, planned: &plan::Chain) -> Chain<'a> {
         ChainKind::Nat => ChainType::Nat,
         ChainKind::Filter => ChainType::Filter,
     });
-    chain.set_hook(Hook::Out, planned.priority);
+    let hook = match planned.hook {
+        ChainHook::Output => Hook::Out,
+        ChainHook::Postrouting => Hook::PostRouting,
+    };
+    chain.set_hook(hook, planned.priority);
     chain.set_policy(Policy::Accept);
     chain
 }
@@ -167,6 +171,10 @@ fn add_match(rule: &mut Rule<'_>, ports: &Set<'_, Port>, gid: Gid, condition: Ma
     match condition {
         Match::Client => add_meta(rule, &Meta::SkGid, gid.as_raw()),
         Match::OutLoopback => add_meta(rule, &Meta::Oif, LOOPBACK_INDEX),
+        Match::OutElsewhere => {
+            rule.add_expr(&Meta::Oif);
+            rule.add_expr(&Cmp::new(CmpOp::Neq, LOOPBACK_INDEX));
+        }
         Match::Ipv4 => add_meta(rule, &Meta::NfProto, NFPROTO_IPV4),
         Match::Ipv6 => add_meta(rule, &Meta::NfProto, NFPROTO_IPV6),
         Match::Address(address) => {
@@ -207,6 +215,7 @@ fn add_tcp_dport(rule: &mut Rule<'_>) {
 fn add_action(rule: &mut Rule<'_>, action: Action) {
     match action {
         Action::Return => rule.add_expr(&Verdict::Return),
+        Action::Drop => rule.add_expr(&Verdict::Drop),
         Action::Reset => rule.add_expr(&Verdict::Reject(RejectionType::TcpRst)),
         Action::SetMark(mark) => {
             rule.add_expr(&Immediate::new(mark, Register::Reg1));

@@ -58,7 +58,7 @@ pub struct Ruleset {
     pub chains: Vec<Chain>,
 }
 
-/// A base chain on the output hook, policy accept.
+/// A base chain, policy accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     /// Name within the table.
@@ -67,6 +67,8 @@ pub struct Chain {
     pub comment: &'static [&'static str],
     /// `type` of the chain.
     pub kind: ChainKind,
+    /// Where packets meet it.
+    pub hook: ChainHook,
     /// Smaller runs earlier; conntrack is at -200, the kernel's output NAT at -100.
     pub priority: i32,
     /// Rules in order of evaluation.
@@ -80,6 +82,15 @@ pub enum ChainKind {
     Nat,
     /// `type filter`: sees every packet.
     Filter,
+}
+
+/// Hook of a base chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChainHook {
+    /// Packets that this host makes, with the route they had before any rule.
+    Output,
+    /// Packets about to leave through an interface, with the route that they leave by.
+    Postrouting,
 }
 
 /// A rule: all matches must hold; then it counts and acts.
@@ -100,6 +111,8 @@ pub enum Match {
     Client,
     /// The packet was routed to the loopback interface.
     OutLoopback,
+    /// The packet was routed to any other interface.
+    OutElsewhere,
     /// The packet is IPv4.
     Ipv4,
     /// The packet is IPv6.
@@ -125,6 +138,8 @@ pub enum Action {
     SetMark(u32),
     /// Drop the packet and answer it with a TCP RST.
     Reset,
+    /// Drop the packet.
+    Drop,
 }
 
 impl Ruleset {
@@ -142,7 +157,7 @@ impl Ruleset {
         Ok(Self {
             group: config.group.clone(),
             ports: config.ports.clone(),
-            chains: vec![nat_chain(config.listen_port), mark_chain(), guard_chain()],
+            chains: vec![nat_chain(config.listen_port), mark_chain(), guard_chain(), wire_chain()],
         })
     }
 }
@@ -164,6 +179,7 @@ fn nat_chain(listen_port: u16) -> Chain {
         name: "nat_output",
         comment: &["The redirect. (nft has no name for priority -100 in an output hook.)"],
         kind: ChainKind::Nat,
+        hook: ChainHook::Output,
         priority: -100,
         rules: vec![
             canary(
@@ -193,6 +209,7 @@ fn mark_chain() -> Chain {
             "still queued has no owner, hence no skgid, but its connection keeps the mark.",
         ],
         kind: ChainKind::Filter,
+        hook: ChainHook::Output,
         priority: -150,
         rules: vec![
             return_loopback(&[]),
@@ -214,6 +231,7 @@ fn guard_chain() -> Chain {
             "the interface of the first route, so it cannot be told by that.",
         ],
         kind: ChainKind::Filter,
+        hook: ChainHook::Output,
         priority: 0,
         rules: vec![
             return_loopback(&[]),
@@ -228,6 +246,26 @@ fn guard_chain() -> Chain {
                 action: Action::Reset,
             },
         ],
+    }
+}
+
+fn wire_chain() -> Chain {
+    Chain {
+        name: "guard_postrouting",
+        comment: &[
+            "Keeps clients' connections on lo. A socket that is bound to a device (SO_BINDTODEVICE,",
+            "or a link-local destination with its scope) leaves by that device even after nat, on",
+            "its way to 127.0.0.1 or ::1, perhaps with data in its SYN. Here `oif` is up to date;",
+            "there is no reject in this hook, so such a client waits until it gives up.",
+        ],
+        kind: ChainKind::Filter,
+        hook: ChainHook::Postrouting,
+        priority: 0,
+        rules: vec![Rule {
+            comment: &[],
+            matches: vec![Match::Mark(CLIENT_MARK), Match::OutElsewhere],
+            action: Action::Drop,
+        }],
     }
 }
 
@@ -265,9 +303,10 @@ mod tests {
     }
 
     #[test]
-    fn every_chain_looks_at_loopback_before_it_looks_at_peer_ports() {
+    fn every_output_chain_looks_at_loopback_before_it_looks_at_peer_ports() {
         let ruleset = Ruleset::new(&config(&[8333], 1324)).unwrap();
-        for chain in ruleset.chains {
+        let output = ruleset.chains.iter().filter(|chain| chain.hook == ChainHook::Output);
+        for chain in output {
             let first = |wanted| chain.rules.iter().position(|rule| rule.matches.contains(&wanted));
             assert!(first(Match::OutLoopback) < first(Match::PeerPort), "{}", chain.name);
         }

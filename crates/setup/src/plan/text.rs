@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Action, Chain, ChainKind, Match, PORTS_SET, Rule, Ruleset, TABLE};
+use super::{Action, Chain, ChainHook, ChainKind, Match, PORTS_SET, Rule, Ruleset, TABLE};
 use crate::group::GroupName;
 
 /// The nft text that removes the table, whether or not it exists.
@@ -30,13 +30,13 @@ impl fmt::Display for Ruleset {
 }
 
 fn write_chain(f: &mut fmt::Formatter<'_>, chain: &Chain, group: &GroupName) -> fmt::Result {
-    let Chain { name, comment, kind, priority, rules } = chain;
+    let Chain { name, comment, kind, hook, priority, rules } = chain;
     writeln!(f)?;
     for line in *comment {
         writeln!(f, "\t# {line}")?;
     }
     writeln!(f, "\tchain {name} {{")?;
-    writeln!(f, "\t\ttype {kind} hook output priority {priority}; policy accept;")?;
+    writeln!(f, "\t\ttype {kind} hook {hook} priority {priority}; policy accept;")?;
     for rule in rules {
         for line in rule.comment {
             writeln!(f, "\t\t# {line}")?;
@@ -62,6 +62,7 @@ impl Match {
         match self {
             Self::Client => format!("meta skgid \"{group}\""),
             Self::OutLoopback => "oif \"lo\"".into(),
+            Self::OutElsewhere => "oif != \"lo\"".into(),
             Self::Ipv4 => "meta nfproto ipv4".into(),
             Self::Ipv6 => "meta nfproto ipv6".into(),
             Self::Address(IpAddr::V4(address)) => format!("ip daddr {address}"),
@@ -81,6 +82,7 @@ impl fmt::Display for Action {
             Self::Dnat(to @ SocketAddr::V6(_)) => write!(f, "dnat ip6 to {to}"),
             Self::SetMark(mark) => write!(f, "ct mark set {mark:#010x}"),
             Self::Reset => f.write_str("reject with tcp reset"),
+            Self::Drop => f.write_str("drop"),
         }
     }
 }
@@ -90,6 +92,15 @@ impl fmt::Display for ChainKind {
         f.write_str(match self {
             Self::Nat => "nat",
             Self::Filter => "filter",
+        })
+    }
+}
+
+impl fmt::Display for ChainHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
         })
     }
 }

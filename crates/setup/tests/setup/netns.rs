@@ -204,6 +204,11 @@ impl Capture {
         seen.windows(bytes.len()).filter(|window| *window == bytes).count()
     }
 
+    /// How many TCP packets have been seen by now.
+    pub(crate) fn tcp_packets(&self) -> usize {
+        expect(&["tcpdump", "-n", "-r", self.file.to_str().unwrap(), "tcp"]).lines().count()
+    }
+
     /// Waits until `bytes` have been seen.
     pub(crate) fn wait_for(&self, bytes: &[u8]) {
         wait_until("bytes on the wire", || self.count(bytes) > 0);

@@ -8,17 +8,17 @@ use crate::daemon::original_dst;
 use crate::netns::{self, Capture, GID, Netns, OTHER_GID, PATIENCE, complaint, loopback, peer};
 
 /// What a client writes; must not be seen on the wire.
-const SECRET: &[u8] = b"a v1 message in plaintext";
+pub(crate) const SECRET: &[u8] = b"a v1 message in plaintext";
 
 /// A client's namespace with the rules, joined to a peer's.
-fn client_and_peer() -> (Netns, Netns) {
+pub(crate) fn client_and_peer() -> (Netns, Netns) {
     let (client, peer) = (Netns::new(), Netns::new());
     client.join(&peer);
     client.setup_ok(&["up"]);
     (client, peer)
 }
 
-fn listen(netns: &Netns, address: SocketAddr) -> TcpListener {
+pub(crate) fn listen(netns: &Netns, address: SocketAddr) -> TcpListener {
     netns.with_group(0, || TcpListener::bind(address)).unwrap()
 }
 
@@ -104,7 +104,7 @@ fn live_session(netns: &Netns, v6: bool) -> (TcpStream, TcpStream) {
     (client, accepted)
 }
 
-fn nft(netns: &Netns, command: &str) {
+pub(crate) fn nft(netns: &Netns, command: &str) {
     netns.expect(&["nft", command]);
 }
 
@@ -182,7 +182,7 @@ fn without_the_mark_an_orphaned_socket_would_leak() {
 }
 
 /// Sends something that is allowed: once it is in the capture, what went before it is too.
-fn assert_wire_is_clean(client: &Netns, capture: &Capture, v6: bool) {
+pub(crate) fn assert_wire_is_clean(client: &Netns, capture: &Capture, v6: bool) {
     const ALLOWED: &[u8] = b"allowed on the wire";
     let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
     let socket = client.with_group(GID, || UdpSocket::bind(any)).unwrap();

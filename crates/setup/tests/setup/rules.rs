@@ -146,6 +146,7 @@ fn status_reports_a_deleted_rule() {
         ("guard_output", "ct mark 0x0000b324 tcp", "missing `ct mark 0x0000b324 tcp dport @ports"),
         ("nat_output", "nfproto ipv6", "missing `meta nfproto ipv6 meta skgid \"bip324\""),
         ("mark_output", "ct mark set", "chain mark_output: missing `meta skgid"),
+        ("guard_postrouting", "oif != \"lo\"", "missing `ct mark 0x0000b324 oif != \"lo\""),
     ] {
         let handle = handle(&netns, text);
         netns.expect(&["nft", "delete", "rule", "inet", "bip324", chain, "handle", &handle]);
@@ -258,7 +259,7 @@ fn status_json_tells_group_counters_and_listeners() {
     assert_eq!(status["listeners"][0]["owner"], "root");
     assert_eq!(status["listeners"][1]["address"], "[::1]:1324");
     assert!(status["listeners"][1]["owner"].is_null());
-    assert_eq!(status["counters"].as_array().unwrap().len(), 10);
+    assert_eq!(status["counters"].as_array().unwrap().len(), 11);
     // The second rule is the canary over IPv6.
     assert_eq!(status["counters"][1]["packets"], 1);
     assert_eq!(status["counters"][1]["chain"], "nat_output");
