@@ -67,10 +67,11 @@ pub struct Timeouts {
     pub keepalive_idle: Duration,
     /// Between keepalive probes.
     pub keepalive_interval: Duration,
-    /// Unanswered probes that end a connection.
+    /// Unanswered probes that would end a connection, were there no `user_timeout`: beside it Linux
+    /// does not count them (`tcp_keepalive_timer`, net/ipv4/tcp_timer.c).
     pub keepalive_probes: u32,
-    /// Unacknowledged data, or probes, for this long end a connection: Bitcoin Core's
-    /// `TIMEOUT_INTERVAL` (net.h).
+    /// Data or probes unanswered for this long end a connection: Bitcoin Core's `TIMEOUT_INTERVAL`
+    /// (net.h). An idle connection into a black hole lasts as long.
     pub user_timeout: Duration,
 }
 

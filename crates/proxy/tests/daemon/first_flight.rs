@@ -107,14 +107,16 @@ async fn i4_small_messages_are_never_held_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn f5_a_black_hole_is_found_out_by_probes() -> Result<()> {
+async fn f5_both_sockets_are_set_to_find_a_black_hole() -> Result<()> {
     let timeouts = Timeouts { keepalive_idle: millis(7000), ..Timeouts::default() };
     let expected = timeouts.clone();
     let daemon = Daemon::start(Config { timeouts, ..Config::default() }).await?;
     daemon.network.keep_sockets();
     let (_client, _session) = daemon.open().await?;
-    for socket in daemon.network.take_sockets() {
-        let socket = SockRef::from(&socket);
+    let sockets = daemon.network.take_sockets();
+    ensure!(sockets.len() == 2, "{} sockets", sockets.len());
+    for socket in &sockets {
+        let socket = SockRef::from(socket);
         ensure!(socket.keepalive()?);
         ensure!(socket.tcp_keepalive_time()? == expected.keepalive_idle);
         ensure!(socket.tcp_keepalive_interval()? == expected.keepalive_interval);
