@@ -99,10 +99,10 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
     /// Starts a session. One too many is reset at once rather than left waiting in the queue, so
     /// that its client can turn elsewhere.
     fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
-        if self.backoff.recovered() {
+        let now = Instant::now();
+        if self.backoff.succeeded(now) {
             info!("accepting connections again");
         }
-        let now = Instant::now();
         let stats = &self.shared.stats;
         stats.count_accepted();
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
@@ -133,12 +133,8 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
     /// accept(2) fails when the system runs out of descriptors or memory, or when a client is gone
     /// already: never for good.
     fn failed(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        if !self.backoff.failed(now) {
-            return;
-        }
-        if let Some(suppressed) = self.shared.warnings.pass(now) {
-            warn!("cannot accept connections, trying again: {error}{suppressed}");
+        if self.backoff.failed(Instant::now()) {
+            warn!("cannot accept connections, trying again: {error}");
         }
     }
 }
@@ -173,28 +169,37 @@ fn report(ended: Result<(), JoinError>, stats: &Stats) {
 }
 
 /// How long to leave accept alone after it failed: twice as long each time, until it succeeds.
+///
+/// Where descriptors are scarce accept fails and succeeds in turns. All that is one episode, which
+/// is over after [`EPISODE_END`] without a failure.
 #[derive(Debug, Default)]
 struct Backoff {
     delay: Option<Duration>,
     until: Option<Instant>,
+    /// The last failure of the episode.
+    failure: Option<Instant>,
 }
 
 impl Backoff {
-    /// Returns whether this is the first failure in a row.
+    /// Returns whether this failure begins an episode.
     fn failed(&mut self, now: Instant) -> bool {
         let delay = self.delay.map_or(SHORTEST_DELAY, |delay| (delay * 2).min(LONGEST_DELAY));
+        self.delay = Some(delay);
         self.until = Some(now + delay);
-        self.delay.replace(delay).is_none()
+        self.failure.replace(now).is_none_or(|last| now - last >= EPISODE_END)
     }
 
-    /// Returns whether there were failures before.
-    fn recovered(&mut self) -> bool {
-        std::mem::take(self).delay.is_some()
+    /// Returns whether this success ends an episode.
+    fn succeeded(&mut self, now: Instant) -> bool {
+        self.delay = None;
+        self.until = None;
+        self.failure.take_if(|last| now - *last >= EPISODE_END).is_some()
     }
 }
 
 const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
+const EPISODE_END: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -210,9 +215,15 @@ mod tests {
             delays.push((backoff.until.unwrap() - now).as_millis());
         }
         assert_eq!(delays, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-        assert!(backoff.recovered());
-        assert!(!backoff.recovered());
+        assert!(!backoff.succeeded(now), "it may fail again at once");
         assert_eq!(backoff.until, None);
-        assert!(backoff.failed(now), "a new episode");
+        assert!(!backoff.failed(now), "still the same episode");
+        assert_eq!(backoff.until, Some(now + SHORTEST_DELAY));
+
+        let later = now + EPISODE_END;
+        assert!(backoff.succeeded(later));
+        assert!(!backoff.succeeded(later), "the end is reported once");
+        assert!(backoff.failed(later), "a new episode");
+        assert!(backoff.failed(later + EPISODE_END), "another, with nobody connecting between");
     }
 }
