@@ -1,6 +1,7 @@
 //! What a table holds, as the kernel's messages say it, and how two tables differ.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::plan::Ruleset;
 
@@ -48,8 +49,17 @@ pub struct Counter {
 pub struct InstalledSet {
     /// Key type and flags.
     pub header: String,
-    /// Keys in network byte order.
-    pub elements: BTreeSet<Vec<u8>>,
+    /// Its elements.
+    pub elements: BTreeSet<Element>,
+}
+
+/// An element of a set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Element {
+    /// A key, in network byte order.
+    Key(Vec<u8>),
+    /// `*`: whatever is no key of the set.
+    CatchAll,
 }
 
 impl Installed {
@@ -91,11 +101,11 @@ impl InstalledSet {
         if self.header != expected.header {
             lines.push(format!("set {name}: is `{}`", self.header));
         }
-        for key in expected.elements.difference(&self.elements) {
-            lines.push(format!("set {name}: {} missing", port_text(key)));
+        for element in expected.elements.difference(&self.elements) {
+            lines.push(format!("set {name}: {element} missing"));
         }
-        for key in self.elements.difference(&expected.elements) {
-            lines.push(format!("set {name}: {} is not ours", port_text(key)));
+        for element in self.elements.difference(&expected.elements) {
+            lines.push(format!("set {name}: {element} is not ours"));
         }
     }
 }
@@ -137,9 +147,14 @@ fn rule_texts(ruleset: &Ruleset, chain: &str) -> Vec<String> {
     rules.map(|rule| rule.text(&ruleset.group)).collect()
 }
 
-fn port_text(key: &[u8]) -> String {
-    match key {
-        [high, low] => format!("port {}", u16::from_be_bytes([*high, *low])),
-        other => format!("element {other:02x?}"),
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => match key.as_slice() {
+                [high, low] => write!(f, "port {}", u16::from_be_bytes([*high, *low])),
+                other => write!(f, "element {other:02x?}"),
+            },
+            Self::CatchAll => f.write_str("the catch-all element `*`"),
+        }
     }
 }

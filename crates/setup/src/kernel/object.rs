@@ -7,7 +7,7 @@ use nftnl::nftnl_sys as sys;
 use nix::libc::nlmsghdr;
 
 use super::{Error, HEADER_SIZE};
-use crate::installed::Counter;
+use crate::installed::{Counter, Element};
 
 pub(super) use sys::{
     NFTNL_CHAIN_FAMILY, NFTNL_CHAIN_HOOKNUM, NFTNL_CHAIN_NAME, NFTNL_CHAIN_POLICY,
@@ -113,9 +113,9 @@ impl<T> Drop for Object<T> {
 }
 
 impl Object<sys::nftnl_set> {
-    /// The keys of the elements, in network byte order.
-    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
-        let mut keys = Vec::new();
+    /// The elements, in no particular order.
+    pub(super) fn elements(&self) -> Vec<Element> {
+        let mut elements = Vec::new();
         // SAFETY: the set is live and outlives the iterator, which is destroyed once; a key is
         // as long as `length` says and is copied at once.
         unsafe {
@@ -124,13 +124,17 @@ impl Object<sys::nftnl_set> {
                 let mut length = 0;
                 let key = sys::NFTNL_SET_ELEM_KEY as u16;
                 let data = sys::nftnl_set_elem_get(element.as_ptr(), key, &raw mut length);
-                if !data.is_null() {
-                    keys.push(std::slice::from_raw_parts(data.cast(), length as usize).to_vec());
-                }
+                // The one kind of element that the kernel describes without a key.
+                elements.push(if data.is_null() {
+                    Element::CatchAll
+                } else {
+                    let key = std::slice::from_raw_parts(data.cast(), length as usize);
+                    Element::Key(key.to_vec())
+                });
             }
             sys::nftnl_set_elems_iter_destroy(iterator);
         }
-        keys
+        elements
     }
 }
 

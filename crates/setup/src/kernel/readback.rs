@@ -88,7 +88,7 @@ fn absorb_elements(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
     let family = set.number(object::NFTNL_SET_FAMILY);
     if is_ours(&set.text(object::NFTNL_SET_TABLE), family) {
         let entry = found.sets.entry(set.text(object::NFTNL_SET_NAME)).or_default();
-        entry.elements.extend(set.keys());
+        entry.elements.extend(set.elements());
     }
     Ok(())
 }

@@ -171,6 +171,14 @@ fn status_reports_an_added_element() {
 }
 
 #[test]
+fn status_reports_a_catch_all_element() {
+    assert_reported(
+        &["add element inet bip324 ports { * }"],
+        "set ports: the catch-all element `*` is not ours",
+    );
+}
+
+#[test]
 fn status_reports_an_added_rule() {
     assert_reported(
         &["insert rule inet bip324 nat_output accept"],
