@@ -47,8 +47,7 @@ pub async fn serve<O: OriginalDst, D: Dial>(
         own: Own::new(addresses, interfaces::addresses),
         pins: Pins::default(),
         stats,
-        warnings: Throttle::default(),
-        notices: Throttle::default(),
+        throttle: Throttle::default(),
     });
 
     let mut acceptors = JoinSet::new();
@@ -107,7 +106,7 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
         stats.count_accepted();
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             stats.count_refused(Reason::Full);
-            if let Some(suppressed) = self.shared.warnings.pass(now) {
+            if let Some(suppressed) = self.shared.throttle.pass(Reason::Full, now) {
                 let max = self.shared.config.max_sessions;
                 warn!(
                     "connection refused: all {max} sessions of --max-sessions are taken{suppressed}"

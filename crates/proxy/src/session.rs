@@ -29,10 +29,7 @@ pub(crate) struct Shared<D> {
     pub(crate) own: Own,
     pub(crate) pins: Pins,
     pub(crate) stats: Arc<Stats>,
-    /// For what an operator must see.
-    pub(crate) warnings: Throttle,
-    /// For what happens all the time.
-    pub(crate) notices: Throttle,
+    pub(crate) throttle: Throttle,
 }
 
 /// Why a connection was not served to its regular end. No text names an address.
@@ -67,11 +64,11 @@ pub(crate) async fn run<D: Dial>(
     let Err(error) = serve(&shared, stream, origin, accepted).await else {
         return;
     };
-    shared.stats.count_refused(error.reason());
-    let now = Instant::now();
+    let (reason, now) = (error.reason(), Instant::now());
+    shared.stats.count_refused(reason);
     match error {
         Error::Refused(Refusal::Untracked | Refusal::Lookup(_)) | Error::Downgrade => {
-            if let Some(suppressed) = shared.warnings.pass(now) {
+            if let Some(suppressed) = shared.throttle.pass(reason, now) {
                 warn!("connection refused: {error}{suppressed}");
             }
         }
@@ -79,7 +76,7 @@ pub(crate) async fn run<D: Dial>(
             debug!("session over: {error}");
         }
         _ => {
-            if let Some(suppressed) = shared.notices.pass(now) {
+            if let Some(suppressed) = shared.throttle.pass(reason, now) {
                 info!("connection refused: {error}{suppressed}");
             }
         }
@@ -319,8 +316,7 @@ mod tests {
             own: Own::new(Vec::new(), Vec::new),
             pins: Pins::default(),
             stats: Arc::default(),
-            warnings: Throttle::default(),
-            notices: Throttle::default(),
+            throttle: Throttle::default(),
         });
         let session = run(shared, stream, Err(Refusal::Untracked), Instant::now());
         assert!(size_of_val(&session) < 2048, "{} bytes", size_of_val(&session));

@@ -1,16 +1,21 @@
 //! Keeps a flood of connections from becoming a flood of log lines.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets the first [`BURST`] lines of every [`INTERVAL`] through.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<Window>);
+use crate::stats::Reason;
 
-/// How many lines were not written since the last that was. Displays as the end of that next line.
+/// Lets the first [`BURST`] lines of every [`INTERVAL`] through, for each reason apart: a flood of
+/// one, which any local user can cause, must not hide another.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Mutex<BTreeMap<Reason, Window>>);
+
+/// How many lines of this reason were not written since the last that was. Displays as the end of
+/// that next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Suppressed(u64);
 
@@ -22,9 +27,11 @@ struct Window {
 }
 
 impl Throttle {
-    /// Whether a line may be written at `now`; if so, with what came to nothing before it.
-    pub(crate) fn pass(&self, now: Instant) -> Option<Suppressed> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether a line about `reason` may be written at `now`; if so, with what came to nothing
+    /// before it.
+    pub(crate) fn pass(&self, reason: Reason, now: Instant) -> Option<Suppressed> {
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = windows.entry(reason).or_default();
         let over = |began| now.saturating_duration_since(began) >= INTERVAL;
         if window.began.is_none_or(over) {
             window.began = Some(now);
@@ -60,14 +67,22 @@ mod tests {
         let throttle = Throttle::default();
         let now = Instant::now();
         for _ in 0..BURST {
-            assert_eq!(throttle.pass(now), Some(Suppressed(0)));
+            assert_eq!(throttle.pass(Reason::Full, now), Some(Suppressed(0)));
         }
         for _ in 0..100 {
-            assert_eq!(throttle.pass(now + INTERVAL / 2), None);
+            assert_eq!(throttle.pass(Reason::Full, now + INTERVAL / 2), None);
         }
-        assert_eq!(throttle.pass(now + INTERVAL), Some(Suppressed(100)));
-        assert_eq!(throttle.pass(now + INTERVAL), Some(Suppressed(0)));
+        assert_eq!(throttle.pass(Reason::Full, now + INTERVAL), Some(Suppressed(100)));
+        assert_eq!(throttle.pass(Reason::Full, now + INTERVAL), Some(Suppressed(0)));
         assert_eq!(Suppressed(0).to_string(), "");
         assert_eq!(Suppressed(2).to_string(), " (2 lines like this were left out)");
+    }
+
+    #[test]
+    fn a_flood_of_one_reason_does_not_hide_another() {
+        let throttle = Throttle::default();
+        let now = Instant::now();
+        while throttle.pass(Reason::Full, now).is_some() {}
+        assert_eq!(throttle.pass(Reason::Downgrade, now), Some(Suppressed(0)));
     }
 }
