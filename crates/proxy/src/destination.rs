@@ -39,6 +39,11 @@ pub(crate) enum Refusal {
     Loopback,
     #[error("not redirected, and `--direct off`; remedy: start the client in the clients' group")]
     DirectOff,
+    #[error(
+        "not redirected, and from another host, which is not served; remedy: listen on loopback \
+         addresses"
+    )]
+    OtherHost,
     #[error("not redirected, and its VERSION names no destination that can be dialled")]
     NoAddress,
     #[error("not redirected, and its destination is not a globally routable address")]
@@ -59,7 +64,8 @@ pub(crate) struct Own {
 /// `local` and `peer` are the connection's ends as accept saw them. Without any conntrack rule on
 /// the host the kernel answers ENOENT for a direct connection, with one it answers our own address.
 /// ENOENT for a connection that did not come from loopback is a redirected one in a conntrack zone,
-/// or after `conntrack -F`.
+/// or after `conntrack -F`. Direct connections are for this host: a listener that others reach must
+/// not be their proxy.
 pub(crate) fn classify(
     answer: Result<SocketAddr, Errno>,
     local: SocketAddr,
@@ -68,7 +74,11 @@ pub(crate) fn classify(
 ) -> Result<Origin, Refusal> {
     match answer.map(canonical) {
         Ok(destination) if CANARIES.contains(&destination) => Ok(Origin::Canary),
-        Ok(destination) if destination == canonical(local) => Ok(Origin::Direct),
+        Ok(destination) if destination == canonical(local) => {
+            let peer = canonical(peer).ip();
+            let from_here = peer.is_loopback() || own.has_address(peer);
+            if from_here { Ok(Origin::Direct) } else { Err(Refusal::OtherHost) }
+        }
         Ok(destination) => {
             check_unicast(destination)?;
             if own.has_port(destination.port()) {
@@ -274,6 +284,25 @@ mod tests {
             (Err(Errno::ENOPROTOOPT), "127.0.0.1:1324", "127.0.0.1:40000"),
         ] {
             assert_eq!(classified(answer, local, peer), Ok(Origin::Direct), "{answer:?} {peer}");
+        }
+    }
+
+    #[test]
+    fn a_direct_connection_is_served_only_from_this_host() {
+        for (local, peer) in [
+            ("8.8.8.8:1324", "8.8.8.8:40000"),
+            ("[2a00::8]:1324", "[2a00::8]:40000"),
+            ("[::ffff:8.8.8.8]:1324", "[::ffff:8.8.8.8]:40000"),
+        ] {
+            assert_eq!(classified(Ok(local), local, peer), Ok(Origin::Direct), "{peer}");
+        }
+        for (local, peer) in [
+            ("8.8.8.8:1324", "8.8.8.9:40000"),
+            ("192.168.1.5:1324", "192.168.1.6:40000"),
+            ("[2a00::8]:1324", "[2a00::9]:40000"),
+            ("[::ffff:8.8.8.8]:1324", "[::ffff:8.8.8.9]:40000"),
+        ] {
+            assert_eq!(classified(Ok(local), local, peer), Err(Refusal::OtherHost), "{peer}");
         }
     }
 

@@ -268,7 +268,9 @@ impl Error {
     const fn reason(&self) -> Reason {
         match self {
             Self::Refused(Refusal::Untracked | Refusal::Lookup(_)) => Reason::Untracked,
-            Self::Refused(Refusal::DirectOff) | Self::DirectV2 => Reason::NotRedirected,
+            Self::Refused(Refusal::DirectOff | Refusal::OtherHost) | Self::DirectV2 => {
+                Reason::NotRedirected
+            }
             Self::Refused(_) | Self::Upstream(upstream::Error::Loop) => Reason::Destination,
             Self::PassthroughOff => Reason::PassthroughOff,
             Self::Client(error) | Self::Upstream(upstream::Error::Client(error)) => match error {
