@@ -71,9 +71,10 @@ public final class BitcoinjSync {
         BlockChain chain = new BlockChain(network, new MemoryBlockStore(genesis));
         PeerGroup group = new PeerGroup(network, chain);
         group.addAddress(address);
-        group.start();
+        // Before the start: a peer that connects earlier than this is never asked for blocks.
         DownloadProgressTracker progress = new DownloadProgressTracker();
         group.startBlockChainDownload(progress);
+        group.start();
         try {
             progress.getFuture().get(TIMEOUT_SECONDS, TimeUnit.SECONDS);
         } catch (TimeoutException late) {
