@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::destination::{Own, classify};
+use crate::destination::{Origin, Own, classify};
 use crate::interfaces;
 use crate::original_dst::OriginalDst;
 use crate::pins::Pins;
@@ -95,38 +95,41 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
         drain(self.sessions, &self.shared).await;
     }
 
-    /// Starts a session. One too many is reset at once rather than left waiting in the queue, so
-    /// that its client can turn elsewhere.
+    /// Starts a session.
     fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
         let now = Instant::now();
         if self.backoff.succeeded(now) {
             info!("accepting connections again");
         }
-        let stats = &self.shared.stats;
-        stats.count_accepted();
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            stats.count_refused(Reason::Full);
-            if let Some(suppressed) = self.shared.throttle.pass(Reason::Full, now) {
-                let max = self.shared.config.max_sessions;
-                warn!(
-                    "connection refused: all {max} sessions of --max-sessions are taken{suppressed}"
-                );
-            }
-            // If this fails, the connection is closed all the same.
-            let _ = socket::reset_on_close(&stream);
-            return;
-        };
+        self.shared.stats.count_accepted();
         // At once, before anything else can happen: the kernel may forget.
         let answer = self.original_dst.lookup(&stream, peer);
         let Ok(local) = stream.local_addr() else {
             return;
         };
         let origin = classify(answer, local, peer, &self.shared.own);
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        // The canary needs none: it is answered with one line, which a new socket always takes.
+        if permit.is_err() && origin != Ok(Origin::Canary) {
+            return self.refuse(&stream, now);
+        }
         let session = session::run(Arc::clone(&self.shared), stream, origin, now);
         self.sessions.spawn(async move {
             session.await;
             drop(permit);
         });
+    }
+
+    /// One too many is reset at once rather than left waiting in the queue, so that its client can
+    /// turn elsewhere.
+    fn refuse(&self, stream: &TcpStream, now: Instant) {
+        self.shared.stats.count_refused(Reason::Full);
+        if let Some(suppressed) = self.shared.throttle.pass(Reason::Full, now) {
+            let max = self.shared.config.max_sessions;
+            warn!("connection refused: all {max} sessions of --max-sessions are taken{suppressed}");
+        }
+        // If this fails, the connection is closed all the same.
+        let _ = socket::reset_on_close(stream);
     }
 
     /// accept(2) fails when the system runs out of descriptors or memory, or when a client is gone

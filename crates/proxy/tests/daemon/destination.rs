@@ -191,13 +191,29 @@ async fn h7_a_client_over_ipv6_is_served() -> Result<()> {
 async fn the_canary_is_answered_with_one_line() -> Result<()> {
     let daemon = Daemon::start(direct(Direct::Off)).await?;
     for canary in ["127.0.0.1:324", "[::1]:324"] {
-        let mut client = daemon.connect_to(canary.parse()?).await?;
-        let (line, end) = client.rest().await?;
-        let line = String::from_utf8(line)?;
-        ensure!(line.starts_with("bip324-proxy ") && line.ends_with(" canary\n"), "{line:?}");
-        ensure!(line.lines().count() == 1 && end == End::Fin);
+        assert_answers_canary(&daemon, canary).await?;
     }
     ensure!(daemon.stats.canaries() == 2 && daemon.dials().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_canary_is_answered_when_all_sessions_are_taken() -> Result<()> {
+    let daemon = Daemon::start(Config { max_sessions: 1, ..Config::default() }).await?;
+    let (mut client, mut session) = daemon.open().await?;
+    let node = daemon.node().await?;
+    assert_refused(&mut daemon.connect(&node).await?).await?;
+    assert_answers_canary(&daemon, "127.0.0.1:324").await?;
+    ensure!(daemon.stats.refused(Reason::Full) == 1);
+    assert_served(&mut client, &mut session).await
+}
+
+async fn assert_answers_canary(daemon: &Daemon, canary: &str) -> Result<()> {
+    let mut client = daemon.connect_to(canary.parse()?).await?;
+    let (line, end) = client.rest().await?;
+    let line = String::from_utf8(line)?;
+    ensure!(line.starts_with("bip324-proxy ") && line.ends_with(" canary\n"), "{line:?}");
+    ensure!(line.lines().count() == 1 && end == End::Fin);
     Ok(())
 }
 
