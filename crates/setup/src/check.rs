@@ -4,16 +4,20 @@
 //! the redirect takes it to the daemon, which recognises it by its original destination, answers
 //! `bip324-proxy <version> canary\n` and closes. Without the redirect it is refused on loopback:
 //! no packet leaves the host either way.
+//!
+//! The canary does not show which ports are redirected. A caller who may read the rules has them
+//! compared with those that `up` would install as well.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::group::{self, Group, GroupName, Membership};
+use crate::group::{self, Group, Membership};
+use crate::kernel::{self, Batch, Socket};
 use crate::link::{self, Fault};
 use crate::listener;
-use crate::plan::CANARY_PORT;
-use crate::privilege;
+use crate::plan::{CANARY_PORT, Config, Ruleset};
+use crate::privilege::{self, NetAdmin};
 
 /// What a successful check has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Proof {
     pub version: String,
     /// The daemon's addresses that were reached, with the owners of the listeners.
     pub reached: Vec<listener::Listener>,
+    /// The rules are those that `up` would install. Not looked at without `CAP_NET_ADMIN`.
+    pub rules_compared: bool,
 }
 
 /// A way in which the redirect does not work, with its remedy on the same line.
@@ -34,19 +40,45 @@ pub enum Failure {
     Group(#[from] group::Error),
     /// The caller is not in the group.
     #[error(
-        "this process is not in group {0}: run `sudo -g {0} bip324-setup check` \
-         (and your client with `sudo -g {0} CLIENT`)"
+        "this process is not in group {group}: run `sudo -g {group} {check}` \
+         (and your client with `sudo -g {group} CLIENT`)",
+        group = .0.group,
+        check = .0.command_line("check")
     )]
-    WrongGroup(GroupName),
+    WrongGroup(Config),
     /// The group is supplementary, and the kernel matches the primary one.
     #[error(
-        "group {0} is only supplementary here (what `usermod -aG` gives), so nothing is \
-         redirected: run `sg {0} -c 'bip324-setup check'` or `sudo -g {0} …`, and clients likewise"
+        "group {group} is only supplementary here (what `usermod -aG` gives), so nothing is \
+         redirected: run `sg {group} -c '{check}'` or `sudo -g {group} …`, and clients likewise",
+        group = .0.group,
+        check = .0.command_line("check")
     )]
-    SupplementaryOnly(GroupName),
+    SupplementaryOnly(Config),
     /// Capabilities could not be dropped.
     #[error(transparent)]
     Privilege(#[from] privilege::Error),
+    /// The rules could not be read.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// There are no rules at all: nothing is redirected.
+    #[error(
+        "there is no table inet bip324, so clients connect in plaintext: run `sudo {}`",
+        .0.command_line("up")
+    )]
+    NoTable(Config),
+    /// The rules are not those that `up` would install.
+    #[error(
+        "the rules are not those of `{up}` ({}): run that with sudo, \
+         or give `check` the --group, --port and --listen-port that `up` was given",
+        first_of(.differences),
+        up = .config.command_line("up")
+    )]
+    RulesDiffer {
+        /// What was asked about.
+        config: Config,
+        /// How they differ; not empty.
+        differences: Vec<String>,
+    },
     /// The interfaces could not be read.
     #[error(transparent)]
     Link(#[from] link::Error),
@@ -58,12 +90,13 @@ pub enum Failure {
     Listeners(#[source] io::Error),
     /// The daemon answers, the canary does not: no rules, or rules for another group.
     #[error(
-        "{canary} is not redirected to {daemon}: no rules for group {group} stand here, \
-         run `sudo bip324-setup up --group {group}`"
+        "{canary} is not redirected to {daemon}: no rules for group {} stand here, run `sudo {}`",
+        .config.group,
+        .config.command_line("up")
     )]
     NoRedirect {
-        /// The group without a redirect.
-        group: GroupName,
+        /// What was asked about.
+        config: Config,
         /// Where the canary went.
         canary: SocketAddr,
         /// Where it should have ended.
@@ -76,7 +109,7 @@ pub enum Failure {
     )]
     OtherPort(SocketAddr),
     /// Nothing listens at the daemon's address.
-    #[error("nothing listens on {0}: start bip324-proxy (clients are refused until then)")]
+    #[error("nothing listens on {0}: start bip324-proxy")]
     DaemonDown(SocketAddr),
     /// The daemon closed the connection without knowing where it was bound for.
     #[error(
@@ -108,14 +141,19 @@ pub enum Failure {
     Connect(SocketAddr, #[source] io::Error),
 }
 
-/// Checks as the group: takes it on if permitted to, gives up every capability, and sends a canary
-/// over each IP version that this host uses. Blocks for at most 2 s per connection.
+/// Checks as the group: takes it on if permitted to, compares the rules if permitted to, gives up
+/// every capability, and sends a canary over each IP version that this host uses. Blocks for at
+/// most 2 s per connection.
 ///
 /// # Errors
 /// The first failure found, each with its remedy.
-pub fn check(name: &GroupName, listen_port: u16) -> Result<Proof, Failure> {
-    let group = Group::resolve(name)?;
-    become_member(&group)?;
+pub fn check(config: &Config, ruleset: &Ruleset) -> Result<Proof, Failure> {
+    let group = Group::resolve(&config.group)?;
+    become_member(&group, config)?;
+    let rules_compared = privilege::holds_net_admin()?;
+    if rules_compared {
+        compare_rules(&group, config, ruleset, &NetAdmin::keep_only()?)?;
+    }
     privilege::drop_all()?;
 
     let loopback = link::loopback()?;
@@ -124,28 +162,54 @@ pub fn check(name: &GroupName, listen_port: u16) -> Result<Proof, Failure> {
     }
     let mut version = String::new();
     let mut reached = Vec::new();
-    for listener in listener::listeners(listen_port).map_err(Failure::Listeners)? {
+    for listener in listener::listeners(config.listen_port).map_err(Failure::Listeners)? {
         let daemon = listener.address;
         if daemon.is_ipv4() || loopback.host_v6 {
-            version = canary(daemon).map_err(|ending| diagnose(ending, &group, daemon))?;
+            version = canary(daemon).map_err(|ending| diagnose(ending, config, daemon))?;
             if listener.owner.is_none() {
                 return Err(Failure::OtherPort(daemon));
             }
             reached.push(listener);
         }
     }
-    Ok(Proof { group, version, reached })
+    Ok(Proof { group, version, reached, rules_compared })
 }
 
 /// Leaves the process with the group as its primary one, or says why it cannot.
-fn become_member(group: &Group) -> Result<(), Failure> {
+fn become_member(group: &Group, config: &Config) -> Result<(), Failure> {
     if privilege::may_switch_group()? {
         return Ok(group.switch_to()?);
     }
     match group.membership()? {
         Membership::Effective => Ok(()),
-        Membership::Supplementary => Err(Failure::SupplementaryOnly(group.name.clone())),
-        Membership::None => Err(Failure::WrongGroup(group.name.clone())),
+        Membership::Supplementary => Err(Failure::SupplementaryOnly(config.clone())),
+        Membership::None => Err(Failure::WrongGroup(config.clone())),
+    }
+}
+
+fn compare_rules(
+    group: &Group,
+    config: &Config,
+    ruleset: &Ruleset,
+    net_admin: &NetAdmin,
+) -> Result<(), Failure> {
+    let Some(installed) = kernel::read(&Socket::open()?, net_admin)? else {
+        return Err(Failure::NoTable(config.clone()));
+    };
+    let expected = Batch::replace(ruleset, group.gid).contents()?;
+    let differences = installed.differences(&expected, ruleset);
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::RulesDiffer { config: config.clone(), differences })
+    }
+}
+
+fn first_of(differences: &[String]) -> String {
+    let first = differences.first().map(String::as_str).unwrap_or_default();
+    match differences.len() {
+        0 | 1 => first.to_owned(),
+        count => format!("{first}; {} more in `bip324-setup status`", count - 1),
     }
 }
 
@@ -215,11 +279,11 @@ impl Ending {
 }
 
 /// Names the cause. A refused canary means missing rules if the daemon itself can be reached.
-fn diagnose(ending: Ending, group: &Group, daemon: SocketAddr) -> Failure {
+fn diagnose(ending: Ending, config: &Config, daemon: SocketAddr) -> Failure {
     let canary = canary_address(daemon);
     match ending {
         Ending::Refused => match TcpStream::connect_timeout(&daemon, TIMEOUT) {
-            Ok(_) => Failure::NoRedirect { group: group.name.clone(), canary, daemon },
+            Ok(_) => Failure::NoRedirect { config: config.clone(), canary, daemon },
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 Failure::DaemonDown(daemon)
             }

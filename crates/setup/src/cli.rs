@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::group::GroupName;
-use crate::plan::Config;
+use crate::plan::{Config, DEFAULT_GROUP, DEFAULT_LISTEN_PORT, DEFAULT_PORT};
 
 /// Installs the nftables redirect of bip324-proxy and proves that it works.
 #[derive(Debug, Parser)]
@@ -25,7 +25,8 @@ pub enum Command {
     Down(Down),
     /// Compare the rules with what `up` would install; show counters, group and listeners
     Status(Status),
-    /// Prove, as a member of the group, that the redirect reaches the daemon
+    /// Prove, as a member of the group, that the redirect reaches the daemon; as root, compare the
+    /// rules as well
     Check(Check),
 }
 
@@ -60,27 +61,24 @@ pub struct Status {
     pub json: bool,
 }
 
-/// Arguments of `check`.
+/// Arguments of `check`: those that `up` was given. The ports serve to compare the rules, which
+/// takes CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Group whose connections are redirected
-    #[arg(long, default_value = "bip324", value_name = "NAME")]
-    pub group: GroupName,
-    /// Port that the daemon listens on
-    #[arg(long, default_value_t = 1324, value_parser = value_parser!(u16).range(1..))]
-    pub listen_port: u16,
+    #[command(flatten)]
+    redirect: Redirect,
 }
 
 #[derive(Debug, Args)]
 struct Redirect {
     /// Group whose connections are redirected
-    #[arg(long, default_value = "bip324", value_name = "NAME")]
+    #[arg(long, default_value = DEFAULT_GROUP, value_name = "NAME")]
     group: GroupName,
     /// Port of peers that is redirected; may be repeated
-    #[arg(long = "port", default_values_t = [8333], value_parser = value_parser!(u16).range(1..))]
+    #[arg(long = "port", default_values_t = [DEFAULT_PORT], value_parser = value_parser!(u16).range(1..))]
     ports: Vec<u16>,
     /// Port that the daemon listens on, on 127.0.0.1 and ::1
-    #[arg(long, default_value_t = 1324, value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = DEFAULT_LISTEN_PORT, value_parser = value_parser!(u16).range(1..))]
     listen_port: u16,
 }
 
@@ -93,6 +91,14 @@ impl Up {
 }
 
 impl Status {
+    /// The redirect that is asked about.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.redirect.config()
+    }
+}
+
+impl Check {
     /// The redirect that is asked about.
     #[must_use]
     pub fn config(&self) -> Config {

@@ -125,7 +125,11 @@ const fn of_check(failure: &Failure) -> Exit {
         Failure::WrongGroup(_) => Exit::NoUser,
         Failure::SupplementaryOnly(_) => Exit::NoPerm,
         Failure::Loopback(_) => Exit::NoHost,
-        Failure::NoRedirect { .. } | Failure::OtherPort(_) => Exit::Config,
+        Failure::Kernel(error) => of_kernel(error),
+        Failure::NoTable(_)
+        | Failure::RulesDiffer { .. }
+        | Failure::NoRedirect { .. }
+        | Failure::OtherPort(_) => Exit::Config,
         Failure::DaemonDown(_) => Exit::Unavailable,
         Failure::NoOriginalDestination(_) => Exit::Protocol,
         Failure::Stranger { .. } => Exit::DataErr,

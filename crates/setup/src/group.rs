@@ -161,6 +161,14 @@ impl fmt::Display for Gid {
     }
 }
 
+impl GroupName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for GroupName {
     type Err = Error;
 

@@ -10,7 +10,7 @@ use bip324_setup::exit::{Error, Exit};
 use bip324_setup::group::Group;
 use bip324_setup::kernel::{self, Batch, Socket};
 use bip324_setup::link::{self, Fault};
-use bip324_setup::plan::{self, Ruleset};
+use bip324_setup::plan::{self, Config, Ruleset};
 use bip324_setup::privilege::{self, NetAdmin};
 use bip324_setup::status::{Status, TableState};
 use clap::Parser;
@@ -74,11 +74,10 @@ fn up(arguments: &cli::Up) -> Outcome {
         Some(fault @ Fault::NoV6) => complain(&format!("warning: {fault}")),
         Some(fault) => return Err(Error::Loopback(fault)),
     }
-    let ports: Vec<String> = config.ports.iter().map(u16::to_string).collect();
     let Group { name, gid, .. } = group;
     let text = format!(
         "group {name} (gid {gid}): connections to port {} go to 127.0.0.1:{port} and [::1]:{port}\n",
-        ports.join(", "),
+        port_list(&config),
         port = config.listen_port,
     );
     Ok((text, Exit::Ok))
@@ -111,18 +110,32 @@ fn status(arguments: &cli::Status) -> Outcome {
 }
 
 fn run_check(arguments: &cli::Check) -> Outcome {
-    let Proof { group, version, reached } = check(&arguments.group, arguments.listen_port)?;
+    let config = arguments.config();
+    let ruleset = Ruleset::new(&config)?;
+    let Proof { group, version, reached, rules_compared } = check(&config, &ruleset)?;
     let listeners: Vec<String> = reached
         .iter()
         .map(|at| format!("{} (user {})", at.address, at.owner.as_deref().unwrap_or("unknown")))
         .collect();
-    let text = format!(
-        "group {} (gid {}) is redirected to bip324-proxy {version} on {}\n",
-        group.name,
-        group.gid,
-        listeners.join(" and "),
-    );
+    let Group { name, gid, .. } = group;
+    let listeners = listeners.join(" and ");
+    let text = if rules_compared {
+        let ports = port_list(&config);
+        format!(
+            "group {name} (gid {gid}) is redirected from port {ports} to bip324-proxy {version} on {listeners}\n"
+        )
+    } else {
+        let status = config.command_line("status");
+        format!(
+            "the canary of group {name} (gid {gid}) is redirected to bip324-proxy {version} on {listeners}; \
+             `sudo {status}` proves which ports are\n"
+        )
+    };
     Ok((text, Exit::Ok))
+}
+
+fn port_list(config: &Config) -> String {
+    config.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The error and what caused it, on one line.

@@ -42,11 +42,15 @@ pub enum Error {
 /// # Errors
 /// [`Error::NetAdminMissing`], with what to do.
 pub fn require_net_admin() -> Result<(), Error> {
-    if caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_ADMIN)? {
-        Ok(())
-    } else {
-        Err(Error::NetAdminMissing)
-    }
+    if holds_net_admin()? { Ok(()) } else { Err(Error::NetAdminMissing) }
+}
+
+/// Whether this process may read the rules.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn holds_net_admin() -> Result<bool, Error> {
+    Ok(caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_ADMIN)?)
 }
 
 /// Whether this process may take on any group.

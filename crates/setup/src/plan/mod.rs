@@ -15,6 +15,15 @@ pub const TABLE: &str = "bip324";
 /// Name of the set of peers' ports.
 pub const PORTS_SET: &str = "ports";
 
+/// The clients' group, unless another is named.
+pub const DEFAULT_GROUP: &str = "bip324";
+
+/// Port of peers, unless others are named: mainnet's.
+pub const DEFAULT_PORT: u16 = 8333;
+
+/// The daemon's port, unless another is named.
+pub const DEFAULT_LISTEN_PORT: u16 = 1324;
+
 /// Port of the canary on 127.0.0.1 and ::1. Below 1024, so that no ordinary user can listen there
 /// and answer in the daemon's place.
 pub const CANARY_PORT: u16 = 324;
@@ -140,6 +149,25 @@ pub enum Action {
     Reset,
     /// Drop the packet.
     Drop,
+}
+
+impl Config {
+    /// The command line that runs `command` of this program for this redirect: with the arguments
+    /// that differ from their defaults.
+    #[must_use]
+    pub fn command_line(&self, command: &str) -> String {
+        let mut line = format!("bip324-setup {command}");
+        if self.group.as_str() != DEFAULT_GROUP {
+            line += &format!(" --group {}", self.group);
+        }
+        if !self.ports.iter().eq([&DEFAULT_PORT]) {
+            line.extend(self.ports.iter().map(|port| format!(" --port {port}")));
+        }
+        if self.listen_port != DEFAULT_LISTEN_PORT {
+            line += &format!(" --listen-port {}", self.listen_port);
+        }
+        line
+    }
 }
 
 impl Ruleset {
@@ -300,6 +328,15 @@ mod tests {
         assert_eq!(text.matches("meta skgid \"clients\"").count(), 6, "{text}");
         assert_eq!(text.matches("127.0.0.1:2000").count(), 2, "{text}");
         assert_eq!(text.matches("[::1]:2000").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_command_line_names_what_is_not_the_default() {
+        assert_eq!(config(&[8333], 1324).command_line("up"), "bip324-setup up");
+        let mut config = config(&[18444, 8333], 2000);
+        config.group = "clients".parse().unwrap();
+        let line = "bip324-setup check --group clients --port 8333 --port 18444 --listen-port 2000";
+        assert_eq!(config.command_line("check"), line);
     }
 
     #[test]

@@ -14,7 +14,11 @@ const SUPPLEMENTARY: [&str; 5] =
     ["setpriv", "--reuid=43242", "--regid=43242", "--groups=43240", "--"];
 
 fn check_as(netns: &Netns, caller: &[&str]) -> Output {
-    netns.run(&[caller, &[SETUP, "check"]].concat())
+    check_as_with(netns, caller, &[])
+}
+
+fn check_as_with(netns: &Netns, caller: &[&str], arguments: &[&str]) -> Output {
+    netns.run(&[caller, &[SETUP, "check"], arguments].concat())
 }
 
 /// The failure must have that code and say, on one line, all of `words`.
@@ -39,11 +43,45 @@ fn sound() -> (Netns, Daemon) {
 #[test]
 fn succeeds_as_root_and_as_a_member() {
     let (netns, _daemon) = sound();
-    let line = "group bip324 (gid 43240) is redirected to bip324-proxy 9.8.7 \
-                on 127.0.0.1:1324 (user root) and [::1]:1324 (user root)\n";
-    assert_eq!(netns.setup_ok(&["check"]), line);
+    let daemon = "bip324-proxy 9.8.7 on 127.0.0.1:1324 (user root) and [::1]:1324 (user root)";
+    assert_eq!(
+        netns.setup_ok(&["check"]),
+        format!("group bip324 (gid 43240) is redirected from port 8333 to {daemon}\n")
+    );
     let as_member = check_as(&netns, &MEMBER);
-    assert_eq!(String::from_utf8(as_member.stdout).unwrap(), line);
+    assert_eq!(
+        String::from_utf8(as_member.stdout).unwrap(),
+        format!(
+            "the canary of group bip324 (gid 43240) is redirected to {daemon}; \
+             `sudo bip324-setup status` proves which ports are\n"
+        )
+    );
+}
+
+#[test]
+fn ports_that_are_not_redirected_fail_where_the_rules_can_be_read() {
+    let (netns, _daemon) = sound();
+    netns.expect(&["nft", "flush set inet bip324 ports"]);
+    let words = ["not those of `bip324-setup up`", "set ports: port 8333 missing", "--port"];
+    assert_failure(&netns.setup(&["check"]), 78, &words);
+    // A member cannot see it, and says so.
+    let as_member = check_as(&netns, &MEMBER);
+    let said = String::from_utf8(as_member.stdout).unwrap();
+    assert!(said.contains("`sudo bip324-setup status` proves which ports are"), "{said}");
+}
+
+#[test]
+fn other_ports_are_checked_when_named() {
+    let (netns, _daemon) = sound();
+    netns.setup_ok(&["up", "--port", "18444", "--port", "18333"]);
+    let words = ["port 8333 missing", "; 2 more in `bip324-setup status`"];
+    assert_failure(&netns.setup(&["check"]), 78, &words);
+    let ports = ["--port", "18333", "--port", "18444"];
+    let line = netns.setup_ok(&[&["check"], &ports[..]].concat());
+    assert!(line.contains("is redirected from port 18333, 18444 to bip324-proxy"), "{line}");
+    let as_member = check_as_with(&netns, &MEMBER, &ports);
+    let said = String::from_utf8(as_member.stdout).unwrap();
+    assert!(said.contains("`sudo bip324-setup status --port 18333 --port 18444`"), "{said}");
 }
 
 #[test]
@@ -70,7 +108,10 @@ fn another_listen_port_is_checked_when_named() {
     netns.setup_ok(&["up", "--listen-port", "2000"]);
     let _daemon = Daemon::on(&netns, &[loopback(false, 2000), loopback(true, 2000)], BANNER);
     netns.setup_ok(&["check", "--listen-port", "2000"]);
-    assert_failure(&netns.setup(&["check", "--listen-port", "2001"]), 78, &["--listen-port"]);
+    for caller in [&[][..], &MEMBER] {
+        let output = check_as_with(&netns, caller, &["--listen-port", "2001"]);
+        assert_failure(&output, 78, &["--listen-port", "`up` was given"]);
+    }
 }
 
 #[test]
@@ -101,8 +142,16 @@ fn supplementary_group_only() {
 fn no_table() {
     let (netns, _daemon) = sound();
     netns.setup_ok(&["down"]);
-    let words = ["127.0.0.1:324 is not redirected", "sudo bip324-setup up --group bip324"];
+    let words = ["no table inet bip324", "in plaintext", "run `sudo bip324-setup up`"];
     assert_failure(&netns.setup(&["check"]), 78, &words);
+    let words = ["127.0.0.1:324 is not redirected", "run `sudo bip324-setup up`"];
+    assert_failure(&check_as(&netns, &MEMBER), 78, &words);
+}
+
+#[test]
+fn no_table_and_no_daemon() {
+    let netns = Netns::new();
+    assert_failure(&netns.setup(&["check"]), 78, &["no table inet bip324"]);
 }
 
 #[test]
@@ -111,14 +160,34 @@ fn no_rule_for_one_family() {
     netns.expect(&["nft", "flush chain inet bip324 nat_output"]);
     let rule = "meta skgid bip324 ip daddr 127.0.0.1 tcp dport 324 dnat ip to 127.0.0.1:1324";
     netns.expect(&["nft", "add rule inet bip324 nat_output", rule]);
-    assert_failure(&netns.setup(&["check"]), 78, &["[::1]:324 is not redirected"]);
+    assert_failure(&netns.setup(&["check"]), 78, &["chain nat_output: missing `"]);
+    assert_failure(&check_as(&netns, &MEMBER), 78, &["[::1]:324 is not redirected"]);
 }
 
 #[test]
 fn rules_for_another_gid() {
     let (netns, _daemon) = sound();
     netns.write_etc("group", &netns.read_etc("group").replace("43240", "43241"));
-    assert_failure(&netns.setup(&["check"]), 78, &["is not redirected"]);
+    assert_failure(&netns.setup(&["check"]), 78, &["missing `meta skgid \"bip324\""]);
+    let member = ["setpriv", "--reuid=43242", "--regid=43241", "--clear-groups", "--"];
+    assert_failure(&check_as(&netns, &member), 78, &["127.0.0.1:324 is not redirected"]);
+}
+
+#[test]
+fn remedies_carry_the_arguments_that_were_given() {
+    let netns = Netns::new();
+    let _daemon = Daemon::on(&netns, &[loopback(false, 2000)], BANNER);
+    netns.write_etc("group", &netns.read_etc("group").replace("bip324", "clients"));
+    let given = ["--group", "clients", "--port", "18444", "--listen-port", "2000"];
+    let given_line = given.join(" ");
+    let up = format!("`sudo bip324-setup up {given_line}`");
+    let check = format!("bip324-setup check {given_line}");
+    assert_failure(&check_as_with(&netns, &[], &given), 78, &[&up]);
+    assert_failure(&check_as_with(&netns, &MEMBER, &given), 78, &[&up]);
+    let words = [&*format!("`sudo -g clients {check}`")];
+    assert_failure(&check_as_with(&netns, &UNPRIVILEGED, &given), 67, &words);
+    let words = [&*format!("`sg clients -c '{check}'`")];
+    assert_failure(&check_as_with(&netns, &SUPPLEMENTARY, &given), 77, &words);
 }
 
 #[test]
