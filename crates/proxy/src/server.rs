@@ -28,7 +28,8 @@ use crate::throttle::Throttle;
 /// Dropping the future closes everything at once.
 ///
 /// # Errors
-/// A listener does not know its own address.
+/// A listener does not know its own address, or accepting panicked, which is a bug: then everything
+/// is closed at once, so that clients are refused rather than left waiting.
 pub async fn serve<O: OriginalDst, D: Dial>(
     listeners: Vec<TcpListener>,
     config: Config,
@@ -62,9 +63,14 @@ pub async fn serve<O: OriginalDst, D: Dial>(
         };
         acceptors.spawn(acceptor.run(stopping.clone()));
     }
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        Some(ended) = acceptors.join_next() => ended?,
+    }
     drop(stop);
-    while acceptors.join_next().await.is_some() {}
+    while let Some(ended) = acceptors.join_next().await {
+        ended?;
+    }
     Ok(())
 }
 

@@ -1,9 +1,14 @@
 //! F: peers and clients that vanish, dawdle or flood, and what they do to others: nothing.
 
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use bip324_proxy::stats::Reason;
-use bip324_proxy::{Config, Timeouts};
-use bip324_testkit::peer::{End, PATIENCE, Session, Wire, long_form};
+use bip324_proxy::{Config, Errno, OriginalDst, Tcp, Timeouts, serve};
+use bip324_testkit::peer::{End, PATIENCE, Session, Wire, long_form, within};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::*;
@@ -219,6 +224,31 @@ async fn f15_a_panic_ends_one_session_alone() -> Result<()> {
     assert_served(&mut other_client, &mut other_session).await?;
     let (mut client, mut session) = daemon.open().await?;
     assert_served(&mut client, &mut session).await
+}
+
+#[tokio::test]
+async fn f15_a_panic_while_accepting_ends_the_daemon() -> Result<()> {
+    struct Panics;
+    impl OriginalDst for Panics {
+        fn lookup(&self, _: &TcpStream, _: SocketAddr) -> Result<SocketAddr, Errno> {
+            panic!("the test asked for it")
+        }
+    }
+    let listeners =
+        [TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?];
+    let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+    let daemon = serve(listeners.into(), Config::default(), Panics, Tcp, Arc::default(), pending());
+    let daemon = tokio::spawn(daemon);
+    let _client = TcpStream::connect(addresses[1]).await?;
+    ensure!(within("the daemon to end", daemon).await??.is_err(), "it ended as if all were well");
+    within("both listeners to close", async {
+        for address in addresses {
+            while TcpStream::connect(address).await.is_ok() {
+                sleep(millis(5)).await;
+            }
+        }
+    })
+    .await
 }
 
 #[tokio::test]
