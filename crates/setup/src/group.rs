@@ -52,7 +52,10 @@ pub enum Error {
     )]
     Name(String),
     /// No such group.
-    #[error("there is no group {0}: create it with `bip324-setup up --create-group --group {0}`")]
+    #[error(
+        "there is no group {0}: run `sudo groupadd --system {0}`, \
+         or add --create-group to the arguments of `bip324-setup up`"
+    )]
     Missing(GroupName),
     /// gid 0: everything that root starts would be redirected.
     #[error("group {0} has gid 0, root's own: choose another with --group")]

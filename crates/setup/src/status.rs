@@ -25,6 +25,8 @@ pub struct Status {
     pub group: Option<Group>,
     /// The daemon's addresses and who listens there.
     pub listeners: [Listener; 2],
+    /// The command that installs what the table was compared with.
+    pub up: String,
 }
 
 /// The table, compared with what `up` would install.
@@ -81,6 +83,7 @@ impl Status {
             counters: Vec::new(),
             group: None,
             listeners,
+            up: config.command_line("up"),
         };
         match group {
             Ok(group) => {
@@ -131,12 +134,12 @@ fn counters(installed: &Installed, expected: &Installed, ruleset: &Ruleset) -> V
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = match self.table {
-            TableState::Absent => "absent: run `bip324-setup up`",
-            TableState::Installed => "installed",
-            TableState::Differs => "differs from what `bip324-setup up` would install",
-        };
-        writeln!(f, "table inet {TABLE}: {table}")?;
+        write!(f, "table inet {TABLE}: ")?;
+        match self.table {
+            TableState::Absent => writeln!(f, "absent: run `sudo {}`", self.up)?,
+            TableState::Installed => writeln!(f, "installed")?,
+            TableState::Differs => writeln!(f, "differs from what `{}` would install", self.up)?,
+        }
         for line in &self.differences {
             writeln!(f, "  {line}")?;
         }

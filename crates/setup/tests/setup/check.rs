@@ -121,7 +121,7 @@ fn group_missing() {
     assert_failure(
         &output,
         66,
-        &["no group nobody-has-it", "--create-group --group nobody-has-it"],
+        &["no group nobody-has-it", "`sudo groupadd --system nobody-has-it`"],
     );
 }
 

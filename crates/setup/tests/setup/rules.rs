@@ -115,7 +115,19 @@ fn status_finds_an_absent_table() {
     let output = netns.setup(&["status"]);
     assert_eq!(output.status.code(), Some(78));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("table inet bip324: absent: run `bip324-setup up`"), "{text}");
+    assert!(text.contains("table inet bip324: absent: run `sudo bip324-setup up`"), "{text}");
+}
+
+#[test]
+fn status_names_the_command_with_the_arguments_that_were_given() {
+    let netns = Netns::new();
+    let given = ["status", "--port", "18444", "--listen-port", "2000"];
+    let up = "bip324-setup up --port 18444 --listen-port 2000`";
+    let absent = String::from_utf8(netns.setup(&given).stdout).unwrap();
+    assert!(absent.contains(&format!("absent: run `sudo {up}")), "{absent}");
+    netns.setup_ok(&["up"]);
+    let differs = String::from_utf8(netns.setup(&given).stdout).unwrap();
+    assert!(differs.contains(&format!("differs from what `{up} would install")), "{differs}");
 }
 
 /// What `status` must say after `change` (arguments of nft) was made to the installed table.
@@ -243,7 +255,10 @@ fn status_reports_a_missing_group() {
     let output = netns.setup(&["status"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(78), "{text}");
-    assert!(text.contains("there is no group bip324: create it with"), "{text}");
+    assert!(
+        text.contains("there is no group bip324: run `sudo groupadd --system bip324`"),
+        "{text}"
+    );
 }
 
 #[test]
