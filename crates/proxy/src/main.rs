@@ -12,7 +12,8 @@ use bip324_proxy::{Kernel, Stats, Tcp, listen, privilege, serve};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 fn main() -> ExitCode {
@@ -54,26 +55,54 @@ fn run(cli: &Cli) -> Result<()> {
     })
 }
 
+/// Serves until the first signal to stop, and drains until the second.
 async fn listen_and_serve(cli: &Cli) -> Result<()> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::new()?;
     let listeners = listen::bind(&cli.listen)?;
     let mut addresses = Vec::new();
     for listener in &listeners {
         addresses.push(listener.local_addr()?.to_string());
     }
     info!("ready, listening on {}", addresses.join(", "));
+    let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
-        tokio::select! {
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
-        }
-        info!("stopping");
+        // Nothing is sent: dropping the sender is the message.
+        let _ = stopped.await;
+    };
+    let told_twice = async {
+        signals.recv().await;
+        info!("stopping; once more ends the sessions that are left");
+        drop(stop);
+        signals.recv().await;
     };
     let stats = Arc::new(Stats::default());
-    serve(listeners, cli.config(), Kernel, Tcp, stats, shutdown).await?;
+    tokio::select! {
+        served = serve(listeners, cli.config(), Kernel, Tcp, stats, shutdown) => served?,
+        () = told_twice => {}
+    }
     info!("stopped");
     Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Two descriptors a session, and some. The soft limit is often too low for it, and ours to raise.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use bip324_proxy::Timeouts;
 use bip324_testkit::peer::{End, PATIENCE};
 use bip324_transport::v2::KEY_LEN;
 use nix::sys::signal::Signal;
@@ -63,6 +64,26 @@ async fn f11_sigterm_and_sigint_drain_and_end_with_success() -> Result<()> {
         ensure!(client.rest().await? == (vec![], End::Fin));
         let status = program.process.wait_for_end(PATIENCE)?;
         ensure!(status.success(), "{signal}: {status}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn f11_a_second_signal_ends_the_drain() -> Result<()> {
+    for signals in [[Signal::SIGTERM, Signal::SIGTERM], [Signal::SIGINT, Signal::SIGTERM]] {
+        let mut program = Program::start()?;
+        let (mut client, mut session) = program.open().await?;
+        let [first, second] = signals;
+        program.process.signal(first)?;
+        program.process.wait_for_log("the signal", PATIENCE, |log| log.find("stopping"))?;
+        assert_served(&mut client, &mut session).await?;
+        let start = Instant::now();
+        program.process.signal(second)?;
+        let status = program.process.wait_for_end(PATIENCE)?;
+        ensure!(status.success(), "{signals:?}: {status}");
+        ensure!(start.elapsed() < Timeouts::default().drain / 4, "{:?}", start.elapsed());
+        client.rest().await?;
+        session.wire.rest().await?;
     }
     Ok(())
 }
