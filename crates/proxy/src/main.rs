@@ -45,12 +45,12 @@ fn run(cli: &Cli) -> Result<()> {
     if privilege::check_identity(group)? {
         warn!("the daemon's user is a member of the clients' group: it should not be");
     }
-    privilege::drop_all()?;
+    let bounding = privilege::drop_all()?;
     raise_descriptor_limit(cli.max_sessions);
     // Its threads inherit that there is nothing left to gain.
     let runtime = Runtime::new().context("cannot start threads")?;
     runtime.block_on(async {
-        privilege::verify()?;
+        privilege::verify(bounding)?;
         listen_and_serve(cli).await
     })
 }

@@ -67,34 +67,38 @@ pub fn check_identity(clients: Option<u32>) -> Result<bool, Error> {
 }
 
 /// Gives up every capability and the ways to regain one. Must run before there are other threads:
-/// they inherit what their parent has.
+/// they inherit what their parent has. Returns whether the bounding set is cleared too, which takes
+/// CAP_SETPCAP; without it `no_new_privs` alone keeps that set from ever being drawn on.
 ///
 /// # Errors
 /// The kernel refuses, which it does not for a process without privileges.
-pub fn drop_all() -> Result<(), Error> {
-    let dropped = || -> Result<(), caps::errors::CapsError> {
-        if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
+pub fn drop_all() -> Result<bool, Error> {
+    let dropped = || -> Result<bool, caps::errors::CapsError> {
+        let bounding = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)?;
+        if bounding {
             caps::clear(None, CapSet::Bounding)?;
         }
         for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
             caps::clear(None, set)?;
         }
-        Ok(())
+        Ok(bounding)
     };
-    dropped().map_err(Error::Capabilities)?;
-    prctl::set_no_new_privs().map_err(Error::NoNewPrivs)
+    let bounding = dropped().map_err(Error::Capabilities)?;
+    prctl::set_no_new_privs().map_err(Error::NoNewPrivs)?;
+    Ok(bounding)
 }
 
-/// Proves, thread by thread, that [`drop_all`] holds for the whole process.
+/// Proves, thread by thread, that [`drop_all`] holds for the whole process; for the bounding set
+/// only if that is `bounding`, as [`drop_all`] returned.
 ///
 /// # Errors
 /// [`Error::Left`] if it does not, or `/proc` cannot be read.
-pub fn verify() -> Result<(), Error> {
+pub fn verify(bounding: bool) -> Result<(), Error> {
     let failed = |error| Error::Proc("task", error);
     for thread in std::fs::read_dir("/proc/self/task").map_err(failed)? {
         let path = thread.map_err(failed)?.path().join("status");
         match std::fs::read_to_string(path) {
-            Ok(status) => judge_privileges(&status)?,
+            Ok(status) => judge_privileges(&status, bounding)?,
             // ESRCH, or no such file: the thread has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
@@ -119,8 +123,9 @@ fn judge_identity(status: &str, clients: Option<u32>) -> Result<bool, Error> {
     Ok(field(status, "Groups")?.any(|found| found == gid))
 }
 
-fn judge_privileges(status: &str) -> Result<(), Error> {
-    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+fn judge_privileges(status: &str, bounding: bool) -> Result<(), Error> {
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+    for set in sets.into_iter().chain(bounding.then_some("CapBnd")) {
         let value: String = field(status, set)?.collect();
         if u64::from_str_radix(&value, 16) != Ok(0) {
             return Err(Error::Left(format!("{set} {value}")));
@@ -177,17 +182,21 @@ mod tests {
     #[test]
     fn i6_privileges_left_are_found() {
         let judge = |effective, no_new_privs| {
-            judge_privileges(&status("7", "8", "", effective, no_new_privs))
+            judge_privileges(&status("7", "8", "", effective, no_new_privs), false)
         };
         assert!(judge("0000000000000000", "1").is_ok());
         assert!(matches!(judge("0000000000001000", "1"), Err(Error::Left(_))));
         assert!(matches!(judge("0000000000000000", "0"), Err(Error::Left(_))));
         assert!(matches!(judge("nonsense", "1"), Err(Error::Left(_))));
+
+        let bounded = status("7", "8", "", "0000000000000000", "1");
+        assert!(matches!(judge_privileges(&bounded, true), Err(Error::Left(_))));
+        assert!(judge_privileges(&bounded.replace("1ffffffffff", "00000000000"), true).is_ok());
     }
 
     #[test]
     fn a_status_without_the_line_is_an_error() {
-        assert!(matches!(judge_privileges("Name:\tx\n"), Err(Error::Proc("CapInh", _))));
+        assert!(matches!(judge_privileges("Name:\tx\n", false), Err(Error::Proc("CapInh", _))));
         assert!(matches!(judge_identity("", None), Err(Error::Proc("Uid", _))));
     }
 

@@ -142,12 +142,23 @@ async fn f17_a_flood_of_connections_is_no_flood_of_log_lines() -> Result<()> {
 #[tokio::test]
 async fn i6_no_thread_holds_or_can_gain_a_privilege() -> Result<()> {
     let program = Program::start()?;
+    assert_unprivileged(&program, &["CapInh", "CapPrm", "CapEff", "CapAmb"]).await
+}
+
+#[tokio::test]
+async fn i6_what_may_clear_the_bounding_set_does() -> Result<()> {
+    let program = Program::start_with_setpcap()?;
+    assert_unprivileged(&program, &["CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"]).await
+}
+
+/// These capability sets are empty in every thread.
+async fn assert_unprivileged(program: &Program, sets: &[&str]) -> Result<()> {
     program.warm_up().await?;
     let threads: Vec<_> = fs::read_dir(format!("/proc/{}/task", program.id))?.collect();
     ensure!(threads.len() > 1, "the runtime has not started yet");
     for thread in threads {
         let status = fs::read_to_string(thread?.path().join("status"))?;
-        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        for set in sets {
             ensure!(field(&status, set)? == "0000000000000000", "{set}");
         }
         ensure!(field(&status, "NoNewPrivs")? == "1");

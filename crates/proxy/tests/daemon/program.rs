@@ -34,11 +34,25 @@ impl Program {
 
     /// With a limit to its open files that it cannot raise.
     pub(crate) fn start_with_descriptors(limit: u32) -> Result<Self> {
-        let folder = Folder::new()?;
         let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={limit}:{limit}")).arg(program(&folder)?);
-        command.args(["--listen", "127.0.0.1:0", "--direct", "any"]);
-        let mut process = Process::spawn("daemon", unprivileged(command), &folder.0)?;
+        command.arg(format!("--nofile={limit}:{limit}"));
+        Self::start_by(unprivileged(command))
+    }
+
+    /// With CAP_SETPCAP, which only root can give it.
+    pub(crate) fn start_with_setpcap() -> Result<Self> {
+        ensure!(geteuid().is_root(), "run this test as root");
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
+        command.args(["--clear-groups", "--inh-caps=+setpcap", "--ambient-caps=+setpcap"]);
+        Self::start_by(command)
+    }
+
+    /// By a command that runs the one in its last arguments.
+    fn start_by(mut command: Command) -> Result<Self> {
+        let folder = Folder::new()?;
+        command.arg(program(&folder)?).args(["--listen", "127.0.0.1:0", "--direct", "any"]);
+        let mut process = Process::spawn("daemon", command, &folder.0)?;
         let address = process.wait_for_log("where it listens", PATIENCE, |log| {
             let (_, rest) = log.split_once("ready, listening on ")?;
             rest.lines().next()?.trim().parse().ok()
