@@ -87,7 +87,7 @@ fn other_ports_are_checked_when_named() {
 #[test]
 fn succeeds_through_sg_for_a_user_in_the_group() {
     let (netns, _daemon) = sound();
-    let line = format!("{} check", netns.public_setup());
+    let line = format!("{SETUP} check");
     let words = ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "sg", GROUP, "-c"];
     netns.expect(&[&words[..], &[&line]].concat());
 }

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, setfsgid};
 
 /// The group of the tests, in their own /etc/group only.
@@ -26,8 +27,8 @@ pub(crate) const USER: u32 = 43_242;
 pub(crate) const UNPRIVILEGED: [&str; 5] =
     ["setpriv", "--reuid=43242", "--regid=43242", "--clear-groups", "--"];
 
-/// The program under test.
-pub(crate) const SETUP: &str = env!("CARGO_BIN_EXE_bip324-setup");
+/// The program under test, where every user can reach it: the checkout may lie in a private folder.
+pub(crate) const SETUP: &str = "/etc/bip324-setup";
 
 /// How long a condition may take to come true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +57,11 @@ impl Netns {
     }
 
     fn make_etc(&self) {
+        // All users read it, whatever the caller's umask.
+        umask(Mode::S_IWGRP | Mode::S_IWOTH);
         fs::create_dir(&self.etc).unwrap();
+        // The mount point of the program.
+        self.write_etc("bip324-setup", "");
         for file in ["login.defs", "nsswitch.conf"] {
             fs::copy(format!("/etc/{file}"), self.etc.join(file)).unwrap();
         }
@@ -77,20 +82,14 @@ impl Netns {
         fs::read_to_string(self.etc.join(file)).unwrap()
     }
 
-    /// Copies the program under test to where every user can run it, even if the checkout lies below
-    /// a folder that only root can enter; returns its path in this namespace.
-    pub(crate) fn public_setup(&self) -> &'static str {
-        fs::copy(SETUP, self.etc.join("bip324-setup")).unwrap();
-        "/etc/bip324-setup"
-    }
-
-    /// A command in this namespace, with its /etc.
+    /// A command in this namespace, with its /etc and [`SETUP`].
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.name])
-            .args(["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /etc && exec \"$@\""])
+            .args(["unshare", "--mount", "sh", "-c", ENTER])
             .arg(&self.etc)
+            .arg(env!("CARGO_BIN_EXE_bip324-setup"))
             .args(words)
             .stdin(Stdio::null());
         command
@@ -163,6 +162,11 @@ impl Drop for Netns {
         let _ = fs::remove_dir_all(&self.etc);
     }
 }
+
+/// Arguments: the folder that becomes /etc, the program under test, and the command to run.
+const ENTER: &str = r#"
+    mount --bind "$0" /etc && mount --bind "$1" /etc/bip324-setup && shift && exec "$@"
+"#;
 
 /// The peer's address in a namespace joined to another.
 pub(crate) fn peer(v6: bool, port: u16) -> SocketAddr {
