@@ -17,8 +17,6 @@ pub enum Identity {
     Setpriv,
     /// The ordinary user, the clients' group only supplementary: not redirected.
     Supplementary,
-    /// The ordinary user without the clients' group.
-    Outsider,
 }
 
 impl Identity {
@@ -36,7 +34,6 @@ impl Identity {
             }
             Self::Setpriv => setpriv(CLIENT_USER, CLIENT_GROUP, "--clear-groups"),
             Self::Supplementary => setpriv(CLIENT_USER, CLIENT_USER, MEMBER),
-            Self::Outsider => setpriv(CLIENT_USER, CLIENT_USER, "--clear-groups"),
         };
         words(&line).chain(program.iter().cloned()).collect()
     }

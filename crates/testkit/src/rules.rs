@@ -19,17 +19,6 @@ pub fn up(lab: &Lab) -> Result<()> {
         .map(drop)
 }
 
-/// Removes them.
-///
-/// # Errors
-///
-/// Where `bip324-setup down` fails.
-pub fn down(lab: &Lab) -> Result<()> {
-    output(lab.command(&lab.host, Identity::Root, &setup(lab, "down")?)?)
-        .context("bip324-setup down")
-        .map(drop)
-}
-
 /// Runs `bip324-setup check` as `identity`; its exit status and text are the answer.
 ///
 /// # Errors

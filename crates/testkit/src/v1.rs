@@ -12,7 +12,6 @@ use bitcoin::p2p::message_network::VersionMessage;
 use bitcoin::p2p::{Magic, ServiceFlags};
 
 use crate::lab::Lab;
-use crate::namespace::Namespace;
 use crate::node::{Network, PORT};
 use crate::prerequisite::client_gid;
 
@@ -42,15 +41,6 @@ impl V1Client {
         let connect = || connect(peer);
         let stream = lab.host.run_as_group(client_gid()?, connect)?;
         Ok(Self { stream, network })
-    }
-
-    /// Connects from `namespace` without the clients' group.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::redirected`].
-    pub fn direct(namespace: &Namespace, network: Network, peer: IpAddr) -> Result<Self> {
-        Ok(Self { stream: namespace.run(|| connect(peer))?, network })
     }
 
     /// The VERSION message, header included.
