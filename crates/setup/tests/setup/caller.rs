@@ -61,6 +61,18 @@ fn everything_but_net_admin_is_dropped() {
     }
 }
 
+#[test]
+fn processes_end_with_their_namespace() {
+    let netns = Netns::new();
+    let mut sleeper = netns.command(&["sleep", "infinity"]).spawn().unwrap();
+    // Until it has entered, it is not of the namespace.
+    wait_until("the sleeper", || {
+        fs::read_to_string(format!("/proc/{}/comm", sleeper.id())).is_ok_and(|c| c == "sleep\n")
+    });
+    drop(netns);
+    wait_until("the sleeper's end", || sleeper.try_wait().unwrap().is_some());
+}
+
 fn fill(pipe: &OwnedFd) {
     let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL).unwrap());
     fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();

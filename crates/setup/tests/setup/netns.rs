@@ -11,8 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, setfsgid};
+use nix::unistd::{Gid, Pid, setfsgid};
 
 /// The group of the tests, in their own /etc/group only.
 pub(crate) const GROUP: &str = "bip324";
@@ -138,6 +139,13 @@ impl Netns {
         setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
     }
 
+    fn processes(&self) -> Vec<Pid> {
+        let listed = Command::new("ip").args(["netns", "pids", &self.name]).output();
+        let text = listed.map(|output| output.stdout).unwrap_or_default();
+        let pids = String::from_utf8_lossy(&text);
+        pids.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+    }
+
     /// Joins two namespaces: 203.0.113.1 and fd00:b324::1 here, .2 and ::2 at `peer`.
     pub(crate) fn join(&self, peer: &Self) {
         let (ours, theirs) = (&self.name, &peer.name);
@@ -157,7 +165,10 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // Its processes and threads are gone by now; the rest goes with it.
+        // Those of a test that failed are still there, and would keep the namespace alive.
+        for process in self.processes() {
+            let _ = kill(process, Signal::SIGKILL);
+        }
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
         let _ = fs::remove_dir_all(&self.etc);
     }
@@ -227,7 +238,7 @@ impl Drop for Capture {
 }
 
 /// Waits until a condition holds, and fails if it never does.
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
