@@ -89,10 +89,10 @@ fn a_socket_bound_to_a_device_sends_nothing() {
     for bound in ALL {
         for data in [false, true] {
             client.setup_ok(&["up"]);
-            let capture = Capture::start(&peer_netns);
+            let mut capture = Capture::start(&peer_netns);
             let _socket = bound.connect(&client, data);
             wait_until("the guard to drop the SYN", || has_dropped(&client));
-            assert_wire_is_clean(&client, &capture, bound.is_v6());
+            assert_wire_is_clean(&client, &mut capture, bound.is_v6());
             assert_eq!(capture.tcp_packets(), 0, "{bound:?}, data in the SYN: {data}");
         }
     }

@@ -64,7 +64,7 @@ fn everything_but_net_admin_is_dropped() {
 #[test]
 fn processes_end_with_their_namespace() {
     let netns = Netns::new();
-    let mut sleeper = netns.command(&["sleep", "infinity"]).spawn().unwrap();
+    let mut sleeper = netns.command(&["sleep", "60"]).spawn().unwrap();
     // Until it has entered, it is not of the namespace.
     wait_until("the sleeper", || {
         fs::read_to_string(format!("/proc/{}/comm", sleeper.id())).is_ok_and(|c| c == "sleep\n")

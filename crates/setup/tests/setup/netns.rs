@@ -2,10 +2,10 @@
 //! the host is touched. Needs root.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -174,6 +174,13 @@ impl Drop for Netns {
     }
 }
 
+/// Largest packet of a veth device with segmentation offload.
+const PACKET_BYTES: &str = "65549";
+
+/// The kernel sets aside the largest size for each packet: with tcpdump's own 2 MiB, 30 packets in
+/// quick succession would already be too many.
+const BUFFER_KIB: &str = "65536";
+
 /// Arguments: the folder that becomes /etc, the program under test, and the command to run.
 const ENTER: &str = r#"
     mount --bind "$0" /etc && mount --bind "$1" /etc/bip324-setup && shift && exec "$@"
@@ -195,6 +202,7 @@ pub(crate) fn loopback(v6: bool, port: u16) -> SocketAddr {
 /// A packet capture of a namespace's veth0, as long as it lives.
 pub(crate) struct Capture {
     tcpdump: Child,
+    log: BufReader<ChildStderr>,
     file: PathBuf,
 }
 
@@ -203,14 +211,23 @@ impl Capture {
     pub(crate) fn start(netns: &Netns) -> Self {
         let file = netns.etc.join("capture.pcap");
         let path = file.to_str().unwrap();
-        let words = ["tcpdump", "-i", "veth0", "-U", "-Z", "root", "-w", path];
+        let words = ["tcpdump", "-i", "veth0", "-n", "-U", "--immediate-mode", "-Z", "root"];
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &netns.name]).args(words).stderr(Stdio::piped());
+        command.args(["netns", "exec", &netns.name]).args(words);
+        command.args(["-s", PACKET_BYTES, "-B", BUFFER_KIB, "-w", path]).stderr(Stdio::piped());
         let mut tcpdump = command.spawn().expect("cannot run ip: install iproute2 and tcpdump");
-        let mut lines = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
-        let listening = lines.any(|line| line.unwrap().contains("listening on"));
+        let mut log = BufReader::new(tcpdump.stderr.take().unwrap());
+        let listening = log.by_ref().lines().any(|line| line.unwrap().contains("listening on"));
         assert!(listening, "tcpdump does not start: install tcpdump");
-        Self { tcpdump, file }
+        Self { tcpdump, log, file }
+    }
+
+    /// Ends it, and fails if it has missed a packet: only then does what it has not seen count.
+    pub(crate) fn stop(&mut self) {
+        kill(Pid::from_raw(self.tcpdump.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        let mut summary = String::new();
+        self.log.read_to_string(&mut summary).unwrap();
+        assert!(summary.contains("\n0 packets dropped by kernel"), "tcpdump: {summary}");
     }
 
     /// How often `bytes` have been seen by now.

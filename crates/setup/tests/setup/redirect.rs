@@ -113,14 +113,14 @@ fn a_live_session_that_loses_the_redirect_is_reset_and_nothing_reaches_the_wire(
     let (client_netns, peer_netns) = client_and_peer();
     for v6 in [false, true] {
         client_netns.setup_ok(&["up"]);
-        let capture = Capture::start(&peer_netns);
+        let mut capture = Capture::start(&peer_netns);
         let (mut client, _accepted) = live_session(&client_netns, v6);
         nft(&client_netns, "flush chain inet bip324 nat_output");
         nft(&client_netns, "delete chain inet bip324 nat_output");
         client.write_all(SECRET).unwrap();
         let error = client.read(&mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-        assert_wire_is_clean(&client_netns, &capture, v6);
+        assert_wire_is_clean(&client_netns, &mut capture, v6);
     }
 }
 
@@ -158,14 +158,14 @@ fn an_orphaned_socket_that_loses_the_redirect_leaks_nothing() {
     let (client, peer) = client_and_peer();
     for v6 in [false, true] {
         client.setup_ok(&["up"]);
-        let capture = Capture::start(&peer);
+        let mut capture = Capture::start(&peer);
         orphan_without_redirect(&client, v6);
         netns::wait_until("the guard's mark rule to reset the orphan", || {
             let table = client.expect(&["nft", "list", "chain", "inet", "bip324", "guard_output"]);
             let rule = table.lines().find(|line| line.contains("ct mark")).unwrap().to_owned();
             !rule.contains("packets 0 ")
         });
-        assert_wire_is_clean(&client, &capture, v6);
+        assert_wire_is_clean(&client, &mut capture, v6);
     }
 }
 
@@ -181,13 +181,15 @@ fn without_the_mark_an_orphaned_socket_would_leak() {
     }
 }
 
-/// Sends something that is allowed: once it is in the capture, what went before it is too.
-pub(crate) fn assert_wire_is_clean(client: &Netns, capture: &Capture, v6: bool) {
+/// Sends something that is allowed: once it is in the capture, what went before it is too. Ends the
+/// capture.
+pub(crate) fn assert_wire_is_clean(client: &Netns, capture: &mut Capture, v6: bool) {
     const ALLOWED: &[u8] = b"allowed on the wire";
     let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
     let socket = client.with_group(GID, || UdpSocket::bind(any)).unwrap();
     socket.send_to(ALLOWED, peer(v6, 9)).unwrap();
     capture.wait_for(ALLOWED);
+    capture.stop();
     assert_eq!(capture.count(SECRET), 0);
 }
 
@@ -201,13 +203,14 @@ fn with_lo_down_up_says_so_and_clients_are_cut_off() {
     assert!(complaint(&output).contains("ip link set lo up"), "{}", complaint(&output));
     client.setup_ok(&["status"]);
 
-    let capture = Capture::start(&peer_netns);
     for v6 in [false, true] {
+        let mut capture = Capture::start(&peer_netns);
         let _peer = listen(&peer_netns, peer(v6, 8333));
         let brief = Duration::from_millis(500);
         let to = peer(v6, 8333);
         client.with_group(GID, || TcpStream::connect_timeout(&to, brief)).unwrap_err();
-        assert_wire_is_clean(&client, &capture, v6);
+        assert_wire_is_clean(&client, &mut capture, v6);
+        assert_eq!(capture.tcp_packets(), 0);
     }
 }
 
