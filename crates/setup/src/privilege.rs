@@ -1,4 +1,8 @@
 //! Capabilities: what must be held, and proof that nothing else is.
+//!
+//! The types see to it that everything else is gone before nftables hears of us: each function that
+//! sends it a message takes a [`NetAdmin`], and the only way to one is [`NetAdmin::keep_only`], which
+//! drops the rest and reads back that it is dropped.
 
 use std::fs;
 use std::io;
