@@ -1,5 +1,7 @@
 //! `bip324-setup`: installs, removes, shows and checks the redirect.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error as _;
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -81,11 +81,9 @@ impl<T> Object<T> {
         if message.len() < HEADER_SIZE + GENMSG_SIZE || !whole || !header.is_aligned() {
             return Err(Error::Malformed);
         }
-        // SAFETY: it takes nothing, and a null result is handled.
+        // SAFETY: it takes nothing.
         let raw = unsafe { (kind.alloc)() };
-        // Out of memory: nothing better can be done, and nftnl does the same.
-        let Some(raw) = NonNull::new(raw) else { std::process::abort() };
-        let object = Self { raw, kind };
+        let object = Self { raw: allocated(raw), kind };
         // SAFETY: the header is aligned and the message is as long as its header says; libnftnl
         // checks the attributes within and copies what it keeps.
         let parsed = unsafe { (kind.parse)(header, object.raw.as_ptr()) };
@@ -119,7 +117,7 @@ impl Object<sys::nftnl_set> {
         // SAFETY: the set is live and outlives the iterator, which is destroyed once; a key is
         // as long as `length` says and is copied at once.
         unsafe {
-            let iterator = sys::nftnl_set_elems_iter_create(self.raw.as_ptr());
+            let iterator = allocated(sys::nftnl_set_elems_iter_create(self.raw.as_ptr())).as_ptr();
             while let Some(element) = NonNull::new(sys::nftnl_set_elems_iter_next(iterator)) {
                 let mut length = 0;
                 let key = sys::NFTNL_SET_ELEM_KEY as u16;
@@ -151,7 +149,7 @@ impl Object<sys::nftnl_rule> {
         let mut parts = Vec::new();
         // SAFETY: the rule is live and outlives the iterator, which is destroyed once.
         unsafe {
-            let iterator = sys::nftnl_expr_iter_create(self.raw.as_ptr());
+            let iterator = allocated(sys::nftnl_expr_iter_create(self.raw.as_ptr())).as_ptr();
             while let Some(expression) = NonNull::new(sys::nftnl_expr_iter_next(iterator)) {
                 parts.push(part(expression.as_ptr()));
             }
@@ -195,6 +193,12 @@ unsafe fn arguments(expression: *const sys::nftnl_expr) -> String {
     }
     let printed = CStr::from_bytes_until_nul(&buffer).unwrap_or_default();
     printed.to_string_lossy().trim().to_owned()
+}
+
+/// What libnftnl allocated. Null means out of memory: nothing better can be done than to abort, as
+/// nftnl does.
+fn allocated<T>(raw: *mut T) -> NonNull<T> {
+    NonNull::new(raw).unwrap_or_else(|| std::process::abort())
 }
 
 /// # Safety
