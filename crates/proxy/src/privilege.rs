@@ -21,7 +21,8 @@ pub enum Error {
     ClientsGroup(u32),
     /// The group named on the command line is not there.
     #[error(
-        "there is no group {0}: create it with `bip324-setup up --create-group --group {0}`, or mend --group"
+        "there is no group {0}: create it with `bip324-setup up --create-group --group {0}`, or mend \
+         --group"
     )]
     NoGroup(String),
     /// The system does not answer about groups.
