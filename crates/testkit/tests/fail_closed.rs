@@ -94,9 +94,7 @@ fn a_v1_only_node_is_served_where_the_policy_says_so() -> Result<()> {
 #[test]
 fn the_guard_resets_a_session_that_lost_its_redirect() -> Result<()> {
     Lab::run(|lab| {
-        let _node = Node::start(lab, NETWORK, &[])?;
-        rules::up(lab)?;
-        let _daemon = Daemon::start(lab, &[])?;
+        let _running = start(lab)?;
         let capture = Capture::start(lab)?;
         let mut client = session_with_unsent_data(lab)?;
         delete_chain(lab, "nat_output")?;
@@ -111,14 +109,12 @@ fn the_guard_resets_a_session_that_lost_its_redirect() -> Result<()> {
 #[test]
 fn a_session_that_lost_redirect_and_guard_leaks() -> Result<()> {
     Lab::run(|lab| {
-        let _node = Node::start(lab, NETWORK, &[])?;
-        rules::up(lab)?;
-        let _daemon = Daemon::start(lab, &[])?;
+        let _running = start(lab)?;
         let capture = Capture::start(lab)?;
         let _client = session_with_unsent_data(lab)?;
-        delete_chain(lab, "guard_output")?;
-        delete_chain(lab, "guard_postrouting")?;
-        delete_chain(lab, "nat_output")?;
+        for chain in ["guard_output", "guard_postrouting", "nat_output"] {
+            delete_chain(lab, chain)?;
+        }
         wait_for_leak(&capture)
     })
 }
@@ -128,9 +124,7 @@ fn a_session_that_lost_redirect_and_guard_leaks() -> Result<()> {
 #[test]
 fn the_guard_stops_the_unsent_data_of_a_closed_client() -> Result<()> {
     Lab::run(|lab| {
-        let _node = Node::start(lab, NETWORK, &[])?;
-        rules::up(lab)?;
-        let _daemon = Daemon::start(lab, &[])?;
+        let _running = start(lab)?;
         let capture = Capture::start(lab)?;
         drop(session_with_unsent_data(lab)?);
         delete_chain(lab, "nat_output")?;
@@ -145,14 +139,12 @@ fn the_guard_stops_the_unsent_data_of_a_closed_client() -> Result<()> {
 #[test]
 fn the_unsent_data_of_a_closed_client_leaks_without_the_guard() -> Result<()> {
     Lab::run(|lab| {
-        let _node = Node::start(lab, NETWORK, &[])?;
-        rules::up(lab)?;
-        let _daemon = Daemon::start(lab, &[])?;
+        let _running = start(lab)?;
         let capture = Capture::start(lab)?;
         drop(session_with_unsent_data(lab)?);
-        delete_chain(lab, "guard_output")?;
-        delete_chain(lab, "guard_postrouting")?;
-        delete_chain(lab, "nat_output")?;
+        for chain in ["guard_output", "guard_postrouting", "nat_output"] {
+            delete_chain(lab, chain)?;
+        }
         wait_for_leak(&capture)
     })
 }
@@ -161,15 +153,20 @@ fn the_unsent_data_of_a_closed_client_leaks_without_the_guard() -> Result<()> {
 #[test]
 fn a_session_survives_a_reload_of_the_rules() -> Result<()> {
     Lab::run(|lab| {
-        let _node = Node::start(lab, NETWORK, &[])?;
-        rules::up(lab)?;
-        let _daemon = Daemon::start(lab, &[])?;
+        let _running = start(lab)?;
         let capture = Capture::start(lab)?;
         let mut client = session(lab)?;
         rules::up(lab)?;
         client.ping(2)?;
         capture.stop()?.require_no_plaintext(NETWORK)
     })
+}
+
+/// A node, the rules and the daemon, with which a client is served.
+fn start(lab: &Lab) -> Result<(Daemon<'_>, Node<'_>)> {
+    let node = Node::start(lab, NETWORK, &[])?;
+    rules::up(lab)?;
+    Ok((Daemon::start(lab, &[])?, node))
 }
 
 /// A session that has exchanged messages and has nothing unread.
