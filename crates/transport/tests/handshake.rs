@@ -129,9 +129,12 @@ fn c7_decoys_before_the_version_packet() {
 fn c9_the_terminator_s_beginning_inside_the_garbage() {
     for length in 1..16 {
         let (mut inbox, mut peer) = receiver(Role::Initiator);
-        let garbage = [&[1; 40], &peer.terminator[..length]].concat();
-        inbox.feed_in(&[1], &peer.hello(&garbage)).unwrap();
-        assert_lives(inbox, peer);
+        // Else the terminator would begin within its own beginning.
+        if peer.terminator[length..] != peer.terminator[..16 - length] {
+            let garbage = [&[1; 40], &peer.terminator[..length]].concat();
+            inbox.feed_in(&[1], &peer.hello(&garbage)).unwrap();
+            assert_lives(inbox, peer);
+        }
 
         let (mut inbox, mut peer) = receiver(Role::Initiator);
         let garbage = [&peer.terminator[..length], &[1; 40]].concat();
