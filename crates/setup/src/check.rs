@@ -1,35 +1,41 @@
 //! Proves the redirect end to end: as a member of the group, through the canary, to the daemon.
 //!
-//! The canary is a connection to port 324 of 127.0.0.1 and ::1. The client half-closes it at once;
-//! the redirect takes it to the daemon, which recognises it by its original destination, answers
-//! `bip324-proxy <version> canary\n` and closes. Without the redirect it is refused on loopback:
-//! no packet leaves the host either way.
-//!
 //! The canary does not show which ports are redirected. A caller who may read the rules has them
 //! compared with those that `up` would install as well.
 
-use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::group::{self, Group, Membership};
-use crate::kernel::{self, Batch, Socket};
+use crate::canary::{canary_address, send_canary};
+use crate::group::{self, DAEMON_USER, Group, Membership};
+use crate::keeper::Keeper;
+use crate::kernel;
 use crate::link::{self, Fault};
-use crate::listener;
-use crate::plan::{CANARY_PORT, Config, Ruleset};
+use crate::listener::{self, Listener, Owner};
+use crate::plan::{Config, Ruleset};
 use crate::privilege::{self, NetAdmin};
+use crate::standing::{self, State};
 
 /// What a successful check has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// The group that is redirected.
     pub group: Group,
-    /// Version that the daemon gave.
+    /// The daemon that answered.
+    pub daemon: Daemon,
+    /// How the rules stand, which are those that `up` would install. `None` without
+    /// `CAP_NET_ADMIN`: not looked at.
+    pub rules: Option<State>,
+}
+
+/// The daemon, as a client reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// Version that it gave.
     pub version: String,
-    /// The daemon's addresses that were reached, with the owners of the listeners.
-    pub reached: Vec<listener::Listener>,
-    /// The rules are those that `up` would install. Not looked at without `CAP_NET_ADMIN`.
-    pub rules_compared: bool,
+    /// Its addresses that were reached; over IPv6 only if this host uses it.
+    pub listeners: Vec<Listener>,
 }
 
 /// A way in which the redirect does not work, with its remedy on the same line.
@@ -66,11 +72,20 @@ pub enum Failure {
         .0.command_line("up")
     )]
     NoTable(Config),
+    /// A stopped guard's block stands in for the redirect.
+    #[error(
+        "{canary} is prohibited, so clients are refused: a guard was stopped and left its block \
+         behind, run `sudo systemctl start bip324-guard` or `sudo {up}`",
+        canary = .1,
+        up = .0.command_line("up")
+    )]
+    Blocked(Config, SocketAddr),
     /// The rules are not those that `up` would install.
     #[error(
-        "the rules are not those of `{up}` ({}): run that with sudo, \
+        "the rules are not those of `{up}` ({}): {}run that with sudo, \
          or give `check` the --group, --port and --listen-port that `up` was given",
         first_of(.differences),
+        held(.keeper.as_ref()),
         up = .config.command_line("up")
     )]
     RulesDiffer {
@@ -78,6 +93,8 @@ pub enum Failure {
         config: Config,
         /// How they differ; not empty.
         differences: Vec<String>,
+        /// Who would keep `up` from replacing them.
+        keeper: Option<Keeper>,
     },
     /// The interfaces could not be read.
     #[error(transparent)]
@@ -86,8 +103,19 @@ pub enum Failure {
     #[error(transparent)]
     Loopback(#[from] Fault),
     /// The daemon's listeners could not be read.
-    #[error("cannot read /proc/net/tcp")]
-    Listeners(#[source] io::Error),
+    #[error(transparent)]
+    Listeners(#[from] listener::Error),
+    /// Another user has taken the daemon's address, as everybody can while it is down.
+    #[error(
+        "{address} is held by user {owner}, who would read what clients send: \
+         stop what listens there (see `sudo ss -ltnp`), then start bip324-proxy as {DAEMON_USER}"
+    )]
+    ForeignListener {
+        /// The daemon's address.
+        address: SocketAddr,
+        /// Who listens there.
+        owner: Owner,
+    },
     /// The daemon answers, the canary does not: no rules, or rules for another group.
     #[error(
         "{canary} is not redirected to {daemon}: no rules for group {} stand here, run `sudo {}`",
@@ -105,7 +133,7 @@ pub enum Failure {
     /// The rules lead to a daemon on another port than the one asked about.
     #[error(
         "the canary is answered, but nothing listens on {0}: \
-         give `check` the --listen-port that `up` was given"
+         give this command the --listen-port that `up` was given"
     )]
     OtherPort(SocketAddr),
     /// Nothing listens at the daemon's address.
@@ -150,29 +178,66 @@ pub enum Failure {
 pub fn check(config: &Config, ruleset: &Ruleset) -> Result<Proof, Failure> {
     let group = Group::resolve(&config.group)?;
     become_member(&group, config)?;
-    let rules_compared = privilege::holds_net_admin()?;
-    if rules_compared {
-        compare_rules(&group, config, ruleset, &NetAdmin::keep_only()?)?;
+    let mut rules = None;
+    if privilege::holds_net_admin()? {
+        rules = Some(compare_rules(&group, config, ruleset, &NetAdmin::keep_only()?)?);
     }
     privilege::drop_all()?;
 
+    Ok(Proof { group, daemon: reach_daemon(config)?, rules })
+}
+
+/// Sends a canary over each IP version that this host uses, to a listener of the daemon's user or
+/// of root. The caller has the group already. Needs no privilege; blocks for at most 2 s per
+/// connection.
+///
+/// # Errors
+/// The first failure found.
+pub fn reach_daemon(config: &Config) -> Result<Daemon, Failure> {
     let loopback = link::loopback()?;
     if let Some(fault) = loopback.fault() {
         return Err(fault.into());
     }
-    let mut version = String::new();
-    let mut reached = Vec::new();
-    for listener in listener::listeners(config.listen_port).map_err(Failure::Listeners)? {
-        let daemon = listener.address;
-        if daemon.is_ipv4() || loopback.host_v6 {
-            version = canary(daemon).map_err(|ending| diagnose(ending, config, daemon))?;
-            if listener.owner.is_none() {
-                return Err(Failure::OtherPort(daemon));
-            }
-            reached.push(listener);
+    let mut daemon = Daemon { version: String::new(), listeners: Vec::new() };
+    for listener in listener::listeners(config.listen_port)? {
+        let address = listener.address;
+        if address.is_ipv6() && !loopback.host_v6 {
+            continue;
         }
+        if let Some(owner) = listener.stranger() {
+            return Err(Failure::ForeignListener { address, owner: owner.clone() });
+        }
+        let mut answer = send_canary(config, address)?;
+        if listener.owner.is_none() {
+            return Err(Failure::OtherPort(address));
+        }
+        if !answer.from_daemon {
+            // The redirect has changed a source port that was in use there: others are not.
+            answer = send_canary(config, address)?;
+        }
+        if !answer.from_daemon {
+            let said = format!("bip324-proxy {}", answer.version);
+            let canary = canary_address(address);
+            return Err(Failure::Stranger { canary, daemon: address, said });
+        }
+        daemon.version = answer.version;
+        daemon.listeners.push(listener);
     }
-    Ok(Proof { group, version, reached, rules_compared })
+    Ok(daemon)
+}
+
+impl fmt::Display for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bip324-proxy {} on ", self.version)?;
+        for (index, Listener { address, owner }) in self.listeners.iter().enumerate() {
+            let and = if index == 0 { "" } else { " and " };
+            write!(f, "{and}{address}")?;
+            if let Some(owner) = owner {
+                write!(f, " (user {owner})")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Leaves the process with the group as its primary one, or says why it cannot.
@@ -192,16 +257,20 @@ fn compare_rules(
     config: &Config,
     ruleset: &Ruleset,
     net_admin: &NetAdmin,
-) -> Result<(), Failure> {
-    let Some(installed) = kernel::read(&Socket::open()?, net_admin)? else {
-        return Err(Failure::NoTable(config.clone()));
-    };
-    let expected = Batch::replace(ruleset, group.gid).contents()?;
-    let differences = installed.differences(&expected, ruleset);
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::RulesDiffer { config: config.clone(), differences })
+) -> Result<State, Failure> {
+    let standing = standing::read(config, ruleset, Some(group.gid), net_admin)?;
+    match standing.state {
+        State::Absent => Err(Failure::NoTable(config.clone())),
+        State::Blocked => Err(Failure::Blocked(
+            config.clone(),
+            canary_address(SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen_port))),
+        )),
+        State::Differs => Err(Failure::RulesDiffer {
+            config: config.clone(),
+            differences: standing.differences,
+            keeper: standing.keeper,
+        }),
+        state => Ok(state),
     }
 }
 
@@ -213,124 +282,7 @@ fn first_of(differences: &[String]) -> String {
     }
 }
 
-/// How a canary ended that did not bring back the daemon's line.
-#[derive(Debug)]
-enum Ending {
-    /// Connection refused.
-    Refused,
-    /// Connected, then closed or reset without a byte.
-    Empty,
-    /// Answered by something else.
-    Stranger(String),
-    /// Not connected or not answered in time.
-    Silent,
-    /// Any other error.
-    Failed(io::Error),
-}
-
-/// Sends a canary towards the daemon at `daemon` and returns the version that it answers.
-fn canary(daemon: SocketAddr) -> Result<String, Ending> {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut stream =
-        TcpStream::connect_timeout(&canary_address(daemon), TIMEOUT).map_err(Ending::of)?;
-    // A peer that has closed already is told by what it sent.
-    let _ = stream.shutdown(Shutdown::Write);
-
-    let mut answer = Vec::new();
-    let mut buffer = [0; BANNER_LIMIT];
-    while answer.len() < BANNER_LIMIT && !answer.contains(&b'\n') {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Ending::Silent);
-        }
-        stream.set_read_timeout(Some(left)).map_err(Ending::Failed)?;
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => answer.extend(buffer.iter().take(count)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-            Err(error) => return Err(Ending::of(error)),
-        }
-    }
-    version_of(&answer)
-}
-
-fn version_of(answer: &[u8]) -> Result<String, Ending> {
-    if answer.is_empty() {
-        return Err(Ending::Empty);
-    }
-    let text = String::from_utf8_lossy(answer);
-    let words = text.strip_suffix('\n').map(|line| line.split(' ').collect::<Vec<_>>());
-    match words.as_deref() {
-        Some(["bip324-proxy", version, "canary"]) if !version.is_empty() => {
-            Ok((*version).to_owned())
-        }
-        _ => Err(Ending::Stranger(text.chars().take(40).collect())),
-    }
-}
-
-impl Ending {
-    fn of(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Silent,
-            _ => Self::Failed(error),
-        }
-    }
-}
-
-/// Names the cause. A refused canary means missing rules if the daemon itself can be reached.
-fn diagnose(ending: Ending, config: &Config, daemon: SocketAddr) -> Failure {
-    let canary = canary_address(daemon);
-    match ending {
-        Ending::Refused => match TcpStream::connect_timeout(&daemon, TIMEOUT) {
-            Ok(_) => Failure::NoRedirect { config: config.clone(), canary, daemon },
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                Failure::DaemonDown(daemon)
-            }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Failure::Silent(daemon),
-            Err(error) => Failure::Connect(daemon, error),
-        },
-        Ending::Empty => Failure::NoOriginalDestination(canary),
-        Ending::Stranger(said) => Failure::Stranger { canary, daemon, said },
-        Ending::Silent => Failure::Silent(canary),
-        Ending::Failed(error) => Failure::Connect(canary, error),
-    }
-}
-
-fn canary_address(daemon: SocketAddr) -> SocketAddr {
-    let ip = match daemon {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    SocketAddr::new(ip, CANARY_PORT)
-}
-
-/// For a connection, and again for the answer counted from the same start.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Bytes; the daemon's line is far shorter.
-const BANNER_LIMIT: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_daemons_line_gives_its_version() {
-        assert_eq!(version_of(b"bip324-proxy 0.1.0 canary\n").unwrap(), "0.1.0");
-    }
-
-    #[test]
-    fn no_byte_is_told_from_a_wrong_line() {
-        assert!(matches!(version_of(b""), Err(Ending::Empty)));
-        for line in [
-            &b"SSH-2.0-OpenSSH\r\n"[..],
-            b"bip324-proxy 0.1.0 canary",
-            b"bip324-proxy  canary\n",
-            b"bip324-proxy 0.1.0 canary more\n",
-            b"\xff\n",
-        ] {
-            assert!(matches!(version_of(line), Err(Ending::Stranger(_))), "{line:?}");
-        }
-    }
+/// What comes before `up` where somebody holds the rules.
+fn held(keeper: Option<&Keeper>) -> String {
+    keeper.map(|keeper| format!("{keeper}, then ")).unwrap_or_default()
 }

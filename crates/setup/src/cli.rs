@@ -1,11 +1,12 @@
 //! The command line.
 
-use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::config::{self, File};
 use crate::group::GroupName;
-use crate::plan::{Config, DEFAULT_GROUP, DEFAULT_LISTEN_PORT, DEFAULT_PORT};
+use crate::plan::{Config, DEFAULT_LISTEN_PORT, DEFAULT_PORT};
 
 /// Installs the nftables redirect of bip324-proxy and proves that it works.
 #[derive(Debug, Parser)]
@@ -21,7 +22,10 @@ pub struct Cli {
 pub enum Command {
     /// Install or replace the rules, all at once; other tables are left alone
     Up(Up),
-    /// Remove the rules; running clients of the group then connect in plaintext
+    /// Install or replace the rules and stay, so that nothing else removes them; once it is
+    /// stopped, clients are refused
+    Guard(Guard),
+    /// Remove the rules, and a block that a guard left; clients then connect in plaintext
     Down(Down),
     /// Compare the rules with what `up` would install; show counters, group and listeners
     Status(Status),
@@ -33,14 +37,44 @@ pub enum Command {
 /// Arguments of `up`.
 #[derive(Debug, Args)]
 pub struct Up {
+    /// What to redirect.
     #[command(flatten)]
-    redirect: Redirect,
+    pub redirect: Redirect,
     /// Create the group, as a system group, unless it exists
     #[arg(long)]
     pub create_group: bool,
     /// Print the rules as nft text and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Arguments of `guard`.
+#[derive(Debug, Args)]
+pub struct Guard {
+    /// What to redirect.
+    #[command(flatten)]
+    pub redirect: Redirect,
+    /// What clients meet once the guard is stopped
+    #[arg(long, value_enum, default_value_t = OnExit::Block, value_name = "WHAT")]
+    pub on_exit: OnExit,
+    /// Do not own the table, as on a kernel older than 5.12: watch it, and put back what is changed
+    #[arg(long)]
+    pub no_owner: bool,
+    /// Own the table in a way that ends with the guard, as on a kernel older than 6.9
+    #[arg(long, hide = true)]
+    pub no_persist: bool,
+    /// Print the rules, and those that stay behind, as nft text and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What a stopped guard leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnExit {
+    /// Clients are refused
+    Block,
+    /// Clients connect in plaintext
+    Open,
 }
 
 /// Arguments of `down`.
@@ -54,8 +88,9 @@ pub struct Down {
 /// Arguments of `status`: those that `up` was given.
 #[derive(Debug, Args)]
 pub struct Status {
+    /// What to compare with.
     #[command(flatten)]
-    redirect: Redirect,
+    pub redirect: Redirect,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -65,53 +100,44 @@ pub struct Status {
 /// takes CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 pub struct Check {
+    /// What to compare with.
     #[command(flatten)]
-    redirect: Redirect,
+    pub redirect: Redirect,
 }
 
+/// The redirect that is asked for or about.
 #[derive(Debug, Args)]
-struct Redirect {
-    /// Group whose connections are redirected
-    #[arg(long, default_value = DEFAULT_GROUP, value_name = "NAME")]
-    group: GroupName,
-    /// Port of peers that is redirected; may be repeated
-    #[arg(long = "port", default_values_t = [DEFAULT_PORT], value_parser = value_parser!(u16).range(1..))]
+pub struct Redirect {
+    /// Group whose connections are redirected [default: bip324]
+    #[arg(long, value_name = "NAME")]
+    group: Option<GroupName>,
+    /// Port of peers that is redirected; may be repeated [default: 8333]
+    #[arg(long = "port", value_parser = value_parser!(u16).range(1..))]
     ports: Vec<u16>,
     /// Port that the daemon listens on, on 127.0.0.1 and ::1
     #[arg(long, default_value_t = DEFAULT_LISTEN_PORT, value_parser = value_parser!(u16).range(1..))]
     listen_port: u16,
-}
-
-impl Up {
-    /// The redirect that was asked for.
-    #[must_use]
-    pub fn config(&self) -> Config {
-        self.redirect.config()
-    }
-}
-
-impl Status {
-    /// The redirect that is asked about.
-    #[must_use]
-    pub fn config(&self) -> Config {
-        self.redirect.config()
-    }
-}
-
-impl Check {
-    /// The redirect that is asked about.
-    #[must_use]
-    pub fn config(&self) -> Config {
-        self.redirect.config()
-    }
+    /// File (TOML) that gives `group` and `ports` where the command line does not
+    #[arg(long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 impl Redirect {
-    fn config(&self) -> Config {
-        Config {
-            group: self.group.clone(),
-            ports: self.ports.iter().copied().collect::<BTreeSet<_>>(),
-            listen_port: self.listen_port,
-        }
+    /// The command line over the file over the defaults. Reads the file each time.
+    ///
+    /// # Errors
+    /// When a file is named and cannot be used.
+    pub fn config(&self) -> Result<Config, config::Error> {
+        let file = match &self.file {
+            Some(path) => File::read(path)?,
+            None => File::default(),
+        };
+        let ports = match file.ports {
+            _ if !self.ports.is_empty() => self.ports.iter().copied().collect(),
+            Some(ports) => ports.iter().map(|port| port.get()).collect(),
+            None => [DEFAULT_PORT].into(),
+        };
+        let group = self.group.clone().or(file.group).unwrap_or_default();
+        Ok(Config { group, ports, listen_port: self.listen_port })
     }
 }

@@ -1,10 +1,14 @@
 //! Exit codes, as sysexits.h has them, and the one place that says which error gives which.
 
+use std::error::Error as _;
+use std::io;
 use std::process::ExitCode;
 
 use crate::check::Failure;
+use crate::keeper::{self, Keeper};
+use crate::launch::Refusal;
 use crate::link::Fault;
-use crate::{group, kernel, link, plan, privilege, status};
+use crate::{config, group, kernel, link, plan, privilege, status};
 
 /// An exit code. The comments are what scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,9 +18,9 @@ pub enum Exit {
     Ok = 0,
     /// The command line contradicts itself or is not understood.
     Usage = 64,
-    /// The canary is answered by another program.
+    /// Another program answers in the daemon's place, or another user's listens there.
     DataErr = 65,
-    /// The group does not exist.
+    /// The group, or the configuration file that was named, does not exist.
     NoInput = 66,
     /// The caller is not in the group.
     NoUser = 67,
@@ -32,14 +36,20 @@ pub enum Exit {
     CantCreat = 73,
     /// Output could not be written.
     IoErr = 74,
-    /// No answer in time.
+    /// No answer in time; or a guard or another process holds the rules.
     TempFail = 75,
     /// The daemon cannot tell original destinations: a conntrack zone.
     Protocol = 76,
-    /// The caller lacks a capability, or has the group only as a supplementary one.
+    /// The caller lacks a capability, has the group only as a supplementary one, or was not given
+    /// it with `bip324-run`.
     NoPerm = 77,
-    /// The rules are missing or not those that `up` would install, or the group is refused.
+    /// The rules are missing or not those that `up` would install, or the group or the
+    /// configuration file is refused.
     Config = 78,
+    /// `bip324-run`: the command cannot be executed.
+    NotExecutable = 126,
+    /// `bip324-run`: there is no such command.
+    NotFound = 127,
 }
 
 impl From<Exit> for ExitCode {
@@ -66,9 +76,24 @@ pub enum Error {
     Status(#[from] status::Error),
     /// The check failed.
     Check(#[from] Failure),
+    /// The launcher refused.
+    Launch(#[from] Refusal),
     /// Read back, the table is not the one that was sent.
     #[error("the kernel did not install what it was sent: {0}")]
     NotInstalled(String),
+    /// The configuration file.
+    File(#[from] config::Error),
+    /// Somebody else has the rules.
+    #[error("{0}")]
+    Held(Keeper),
+    /// Signals could not be waited for.
+    #[error("cannot wait for signals")]
+    Signals(#[source] nix::Error),
+    /// The service manager's environment contradicts itself.
+    #[error("cannot take over the descriptors that LISTEN_FDS announces")]
+    Passed(#[source] io::Error),
+    /// The guard's name could not be claimed.
+    Claim(#[from] keeper::Error),
     /// The rules stand, but nothing can pass through them.
     #[error("the rules are installed, but {0}")]
     Loopback(Fault),
@@ -83,11 +108,28 @@ impl Error {
             Self::Group(error) => of_group(error),
             Self::Privilege(error) => of_privilege(error),
             Self::Kernel(error) | Self::Status(status::Error::Kernel(error)) => of_kernel(error),
-            Self::Link(_) | Self::Status(_) => Exit::OsErr,
+            Self::File(config::Error::Read(..)) => Exit::NoInput,
+            Self::File(_) => Exit::Config,
+            Self::Held(_) | Self::Claim(keeper::Error::Guarded(_)) => Exit::TempFail,
+            Self::Link(_) | Self::Status(_) | Self::Signals(_) | Self::Passed(_) => Exit::OsErr,
+            Self::Claim(_) => Exit::OsErr,
             Self::Check(failure) => of_check(failure),
+            Self::Launch(refusal) => of_launch(refusal),
             Self::NotInstalled(_) => Exit::Software,
             Self::Loopback(_) => Exit::NoHost,
         }
+    }
+
+    /// The error and what caused it, on one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            line.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        line
     }
 }
 
@@ -127,13 +169,27 @@ const fn of_check(failure: &Failure) -> Exit {
         Failure::Loopback(_) => Exit::NoHost,
         Failure::Kernel(error) => of_kernel(error),
         Failure::NoTable(_)
+        | Failure::Blocked(..)
         | Failure::RulesDiffer { .. }
         | Failure::NoRedirect { .. }
         | Failure::OtherPort(_) => Exit::Config,
         Failure::DaemonDown(_) => Exit::Unavailable,
         Failure::NoOriginalDestination(_) => Exit::Protocol,
-        Failure::Stranger { .. } => Exit::DataErr,
+        Failure::Stranger { .. } | Failure::ForeignListener { .. } => Exit::DataErr,
         Failure::Silent(_) => Exit::TempFail,
         Failure::Link(_) | Failure::Listeners(_) | Failure::Connect(..) => Exit::OsErr,
+    }
+}
+
+const fn of_launch(refusal: &Refusal) -> Exit {
+    match refusal {
+        Refusal::Group(error) => of_group(error),
+        Refusal::NoNewPrivs(_)
+        | Refusal::NotSetgid { .. }
+        | Refusal::NoSuid { .. }
+        | Refusal::Withheld(_) => Exit::NoPerm,
+        Refusal::NotTaken(_) => Exit::Software,
+        Refusal::NotFound(..) => Exit::NotFound,
+        Refusal::NotExecutable(..) => Exit::NotExecutable,
     }
 }

@@ -8,11 +8,14 @@ use std::str::FromStr;
 
 use nix::unistd::{Group as Entry, User, getegid, getgroups, setresgid};
 
+use crate::plan::DEFAULT_GROUP;
+
 /// User that the daemon runs as; its primary group is never the clients'.
 pub const DAEMON_USER: &str = "_bip324";
 
 /// Name of a group: safe to print within quotes in nft text, and never a number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub struct GroupName(String);
 
 /// Id of a group that clients may run as: neither 0 nor the daemon's own.
@@ -183,6 +186,21 @@ impl FromStr for GroupName {
         } else {
             Err(Error::Name(name.to_owned()))
         }
+    }
+}
+
+impl TryFrom<String> for GroupName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
+    }
+}
+
+/// The clients' group, unless another is named.
+impl Default for GroupName {
+    fn default() -> Self {
+        Self(DEFAULT_GROUP.to_owned())
     }
 }
 

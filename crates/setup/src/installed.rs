@@ -5,12 +5,23 @@ use std::fmt;
 
 use crate::plan::Ruleset;
 
+/// `NFT_TABLE_F_DORMANT` of linux/netfilter/nf_tables.h: the table does nothing.
+pub const DORMANT: u32 = 1;
+
+/// `NFT_TABLE_F_OWNER`: only one socket may change the table.
+pub const OWNER: u32 = 2;
+
+/// `NFT_TABLE_F_PERSIST`: the table outlives the socket that owned it.
+pub const PERSIST: u32 = 4;
+
 /// A table's contents. Read by the same code from the messages of a batch and from the kernel's
 /// answers, so that what is there can be compared with what `up` would put there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Installed {
-    /// `NFTA_TABLE_FLAGS`: dormant and owner; `None` where there is no table.
+    /// [`DORMANT`], [`OWNER`] and [`PERSIST`]; `None` where there is no table.
     pub table_flags: Option<u32>,
+    /// Netlink port id of the socket that owns the table.
+    pub owner: Option<u32>,
     /// Chains by name.
     pub chains: BTreeMap<String, InstalledChain>,
     /// Sets by name.
@@ -63,14 +74,40 @@ pub enum Element {
 }
 
 impl Installed {
+    /// There is a table.
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        self.table_flags.is_some()
+    }
+
+    /// Only one socket may change the table.
+    #[must_use]
+    pub fn is_owned(&self) -> bool {
+        self.flags() & OWNER != 0
+    }
+
+    /// The table has outlived the socket that owned it.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.flags() & (OWNER | PERSIST) == PERSIST
+    }
+
+    fn flags(&self) -> u32 {
+        self.table_flags.unwrap_or_default()
+    }
+
     /// What distinguishes this table from the one that `ruleset` describes and `expected` holds,
-    /// a line each. Empty if nothing does; counters do not count.
+    /// a line each. Empty if nothing does; counters and owners do not count.
     #[must_use]
     pub fn differences(&self, expected: &Self, ruleset: &Ruleset) -> Vec<String> {
         let mut lines = Vec::new();
-        if self.table_flags != expected.table_flags {
-            let flags = self.table_flags.unwrap_or_default();
-            lines.push(format!("the table has flags {flags:#x} (1: dormant, 2: owned)"));
+        if self.is_there() != expected.is_there() {
+            let there = if self.is_there() { "stands" } else { "is missing" };
+            lines.push(format!("table inet {}: {there}", ruleset.table));
+            return lines;
+        }
+        if self.flags() & !(OWNER | PERSIST) != 0 {
+            lines.push(format!("the table has flags {:#x} (1: dormant)", self.flags()));
         }
         for (name, set) in &self.sets {
             match expected.sets.get(name) {

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::error::Error as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -10,11 +9,14 @@ use bip324_setup::check::{Proof, check};
 use bip324_setup::cli::{self, Cli, Command};
 use bip324_setup::exit::{Error, Exit};
 use bip324_setup::group::Group;
-use bip324_setup::kernel::{self, Batch, Socket};
+use bip324_setup::guard;
+use bip324_setup::keeper::Keeper;
+use bip324_setup::kernel::{self, Batch, Change, Socket, Tenure};
 use bip324_setup::link::{self, Fault};
-use bip324_setup::plan::{self, Config, Ruleset};
+use bip324_setup::plan::{self, BLOCK_TABLE, Ruleset, TABLE};
 use bip324_setup::privilege::{self, NetAdmin};
-use bip324_setup::status::{Status, TableState};
+use bip324_setup::standing::State;
+use bip324_setup::status::Status;
 use clap::Parser;
 
 /// What a command prints, and the code that the program then exits with.
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Up(arguments) => up(&arguments),
+        Command::Guard(arguments) => run_guard(&arguments),
         Command::Down(arguments) => down(&arguments),
         Command::Status(arguments) => status(&arguments),
         Command::Check(arguments) => run_check(&arguments),
@@ -42,14 +45,14 @@ fn main() -> ExitCode {
             Err(_) => Exit::IoErr.into(),
         },
         Err(error) => {
-            complain(&one_line(&error));
+            complain(&error.line());
             error.exit().into()
         }
     }
 }
 
 fn up(arguments: &cli::Up) -> Outcome {
-    let config = arguments.config();
+    let config = arguments.redirect.config()?;
     let ruleset = Ruleset::new(&config)?;
     if arguments.dry_run {
         return Ok((ruleset.to_string(), Exit::Ok));
@@ -62,11 +65,12 @@ fn up(arguments: &cli::Up) -> Outcome {
     };
     let net_admin = NetAdmin::keep_only()?;
 
-    let socket = Socket::open()?;
-    let batch = Batch::replace(&ruleset, group.gid);
-    kernel::apply(&socket, &batch, &net_admin)?;
-    let installed = kernel::read(&socket, &net_admin)?.unwrap_or_default();
-    if let Some(difference) = installed.differences(&batch.contents()?, &ruleset).first() {
+    let socket = refuse_beside_a_guard(&net_admin)?;
+    let put = Change::Put { ruleset: &ruleset, gid: group.gid, tenure: Tenure::Free };
+    let batch = Batch::new(&[put, Change::Remove(BLOCK_TABLE)]);
+    guard::apply(&socket, &batch, &net_admin)?;
+    let installed = kernel::read(&socket, TABLE, &net_admin)?.unwrap_or_default();
+    if let Some(difference) = installed.differences(&batch.contents(TABLE)?, &ruleset).first() {
         return Err(Error::NotInstalled(difference.clone()));
     }
 
@@ -76,13 +80,17 @@ fn up(arguments: &cli::Up) -> Outcome {
         Some(fault @ Fault::NoV6) => complain(&format!("warning: {fault}")),
         Some(fault) => return Err(Error::Loopback(fault)),
     }
-    let Group { name, gid, .. } = group;
-    let text = format!(
-        "group {name} (gid {gid}): connections to port {} go to 127.0.0.1:{port} and [::1]:{port}\n",
-        port_list(&config),
-        port = config.listen_port,
-    );
-    Ok((text, Exit::Ok))
+    Ok((format!("{config}\n"), Exit::Ok))
+}
+
+fn run_guard(arguments: &cli::Guard) -> Outcome {
+    if arguments.dry_run {
+        let config = arguments.redirect.config()?;
+        let text = format!("{}\n{}", Ruleset::new(&config)?, Ruleset::block(&config));
+        return Ok((text, Exit::Ok));
+    }
+    guard::run(arguments)?;
+    Ok((String::new(), Exit::Ok))
 }
 
 fn down(arguments: &cli::Down) -> Outcome {
@@ -90,12 +98,24 @@ fn down(arguments: &cli::Down) -> Outcome {
         return Ok((plan::removal_text(), Exit::Ok));
     }
     let net_admin = NetAdmin::keep_only()?;
-    kernel::apply(&Socket::open()?, &Batch::remove(), &net_admin)?;
-    Ok((String::new(), Exit::Ok))
+    let socket = refuse_beside_a_guard(&net_admin)?;
+    let batch = Batch::new(&[Change::Remove(TABLE), Change::Remove(BLOCK_TABLE)]);
+    guard::apply(&socket, &batch, &net_admin)?;
+    let text = "clients connect in plaintext from now on: no table of ours stands\n";
+    Ok((text.to_owned(), Exit::Ok))
+}
+
+/// A socket to change the rules by, unless a guard would put them back.
+fn refuse_beside_a_guard(net_admin: &NetAdmin) -> Result<Socket, Error> {
+    let socket = Socket::open()?;
+    match Keeper::of(kernel::read(&socket, TABLE, net_admin)?.as_ref()) {
+        Some(keeper) => Err(Error::Held(keeper)),
+        None => Ok(socket),
+    }
 }
 
 fn status(arguments: &cli::Status) -> Outcome {
-    let config = arguments.config();
+    let config = arguments.redirect.config()?;
     let ruleset = Ruleset::new(&config)?;
     let group = Group::resolve(&config.group);
     let net_admin = NetAdmin::keep_only()?;
@@ -107,48 +127,32 @@ fn status(arguments: &cli::Status) -> Outcome {
     } else {
         status.to_string()
     };
-    let exit = if status.table == TableState::Installed { Exit::Ok } else { Exit::Config };
+    let exit = if status.table.stands() { Exit::Ok } else { Exit::Config };
     Ok((text, exit))
 }
 
 fn run_check(arguments: &cli::Check) -> Outcome {
-    let config = arguments.config();
+    let config = arguments.redirect.config()?;
     let ruleset = Ruleset::new(&config)?;
-    let Proof { group, version, reached, rules_compared } = check(&config, &ruleset)?;
-    let listeners: Vec<String> = reached
-        .iter()
-        .map(|at| format!("{} (user {})", at.address, at.owner.as_deref().unwrap_or("unknown")))
-        .collect();
+    let Proof { group, daemon, rules } = check(&config, &ruleset)?;
     let Group { name, gid, .. } = group;
-    let listeners = listeners.join(" and ");
-    let text = if rules_compared {
-        let ports = port_list(&config);
-        format!(
-            "group {name} (gid {gid}) is redirected from port {ports} to bip324-proxy {version} on {listeners}\n"
-        )
+    if rules == Some(State::Orphaned) {
+        let guard = config.command_line("guard");
+        complain(&format!(
+            "warning: the guard was killed, so anything may remove the rules: run `sudo {guard}`"
+        ));
+    }
+    let text = if rules.is_some() {
+        let ports = config.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        format!("group {name} (gid {gid}) is redirected from port {ports} to {daemon}\n")
     } else {
         let status = config.command_line("status");
         format!(
-            "the canary of group {name} (gid {gid}) is redirected to bip324-proxy {version} on {listeners}; \
+            "the canary of group {name} (gid {gid}) is redirected to {daemon}; \
              `sudo {status}` proves which ports are\n"
         )
     };
     Ok((text, Exit::Ok))
-}
-
-fn port_list(config: &Config) -> String {
-    config.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// The error and what caused it, on one line.
-fn one_line(error: &Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    line
 }
 
 fn complain(line: &str) {

@@ -11,10 +11,12 @@ use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 
-/// Proof that this process has `CAP_NET_ADMIN` permitted, nothing effective, and no other
-/// capability in any set.
+/// Proof that this process has `CAP_NET_ADMIN` permitted, and no capability in any other set.
 #[derive(Debug)]
-pub struct NetAdmin(());
+pub struct NetAdmin {
+    /// Not the one that the caller left, where that could not be changed.
+    bounding_emptied: bool,
+}
 
 /// Why the capabilities are not as they must be.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,13 @@ pub fn holds_net_admin() -> Result<bool, Error> {
     Ok(caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_ADMIN)?)
 }
 
+/// Whether another process may change the rules, as far as /proc tells.
+#[must_use]
+pub fn process_holds_net_admin(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    set_of(&status, "CapPrm:").is_some_and(|set| set & Capability::CAP_NET_ADMIN.bitmask() != 0)
+}
+
 /// Whether this process may take on any group.
 ///
 /// # Errors
@@ -73,8 +82,15 @@ impl NetAdmin {
     /// When it is not permitted, or when the result cannot be proved.
     pub fn keep_only() -> Result<Self, Error> {
         require_net_admin()?;
-        reduce_to(Some(Capability::CAP_NET_ADMIN))?;
-        Ok(Self(()))
+        let bounding_emptied = reduce_to(Some(Capability::CAP_NET_ADMIN))?;
+        Ok(Self { bounding_emptied })
+    }
+
+    /// Whether the bounding set is empty. To change it takes `CAP_SETPCAP`; where that lacked,
+    /// no_new_privs alone sees to it that nothing is gained by executing a file.
+    #[must_use]
+    pub const fn bounding_emptied(&self) -> bool {
+        self.bounding_emptied
     }
 
     /// Runs `send` with `CAP_NET_ADMIN` effective. The kernel checks the sender of each netlink
@@ -95,17 +111,17 @@ impl NetAdmin {
 /// # Errors
 /// When the result cannot be proved.
 pub fn drop_all() -> Result<(), Error> {
-    reduce_to(None)
+    reduce_to(None).map(drop)
 }
 
-/// Leaves `kept` permitted, and in the bounding set; empties every other set.
-fn reduce_to(kept: Option<Capability>) -> Result<(), Error> {
+/// Leaves `kept` permitted; empties every other set. Tells whether that includes the bounding set.
+fn reduce_to(kept: Option<Capability>) -> Result<bool, Error> {
     let kept: CapsHashSet = kept.into_iter().collect();
     // Without CAP_SETPCAP the bounding set is the caller's to keep; no_new_privs makes it moot.
     let bounding = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)?;
     if bounding {
-        for capability in caps::runtime::thread_all_supported().difference(&kept) {
-            caps::drop(None, CapSet::Bounding, *capability)?;
+        for capability in caps::runtime::thread_all_supported() {
+            caps::drop(None, CapSet::Bounding, capability)?;
         }
     }
     caps::clear(None, CapSet::Ambient)?;
@@ -113,7 +129,8 @@ fn reduce_to(kept: Option<Capability>) -> Result<(), Error> {
     caps::clear(None, CapSet::Effective)?;
     caps::set(None, CapSet::Permitted, &kept)?;
     prctl::set_no_new_privs().map_err(Error::NoNewPrivs)?;
-    verify(kept.iter().map(Capability::bitmask).sum(), bounding)
+    verify(kept.iter().map(Capability::bitmask).sum(), bounding)?;
+    Ok(bounding)
 }
 
 /// Reads back what the kernel says of every thread of this process.
@@ -132,19 +149,25 @@ fn verify_status(status: &str, permitted: u64, bounding: bool) -> Result<(), Err
         ("CapInh:", Some(0)),
         ("CapPrm:", Some(permitted)),
         ("CapEff:", Some(0)),
-        ("CapBnd:", bounding.then_some(permitted)),
+        ("CapBnd:", bounding.then_some(0)),
         ("CapAmb:", Some(0)),
     ];
     for (name, expected) in expected {
-        let text = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim();
         // An unreadable line is as bad as a wrong one.
-        let as_expected = u64::from_str_radix(text, 16)
-            .is_ok_and(|value| expected.is_none_or(|expected| expected == value));
-        if !as_expected {
-            return Err(Error::NotDropped(format!("{name} {text}")));
+        let set = set_of(status, name);
+        let as_expected = |set| expected.is_none_or(|expected| expected == set);
+        if !set.is_some_and(as_expected) {
+            let set = set.map_or_else(|| "nothing".to_owned(), |set| format!("{set:#x}"));
+            return Err(Error::NotDropped(format!("{name} {set}")));
         }
     }
     Ok(())
+}
+
+/// A set of capabilities that /proc/PID/status tells.
+fn set_of(status: &str, name: &str) -> Option<u64> {
+    let text = status.lines().find_map(|line| line.strip_prefix(name))?;
+    u64::from_str_radix(text.trim(), 16).ok()
 }
 
 #[cfg(test)]
@@ -161,14 +184,14 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_accepted() {
-        let text = status([0, NET_ADMIN, 0, NET_ADMIN, 0]);
+        let text = status([0, NET_ADMIN, 0, 0, 0]);
         verify_status(&text, NET_ADMIN, true).unwrap();
     }
 
     #[test]
     fn each_set_is_looked_at() {
         for set in 0..5 {
-            let mut sets = [0, NET_ADMIN, 0, NET_ADMIN, 0];
+            let mut sets = [0, NET_ADMIN, 0, 0, 0];
             sets[set] |= 1;
             let error = verify_status(&status(sets), NET_ADMIN, true).unwrap_err();
             assert!(matches!(error, Error::NotDropped(_)), "set {set}: {error}");

@@ -1,24 +1,27 @@
 //! What stands on this host, beside what `up` would install.
 
 use std::fmt;
-use std::io;
 
 use serde::Serialize;
 
 use crate::group::{self, Group};
 use crate::installed::{Counter, Installed};
-use crate::kernel::{self, Batch, Socket};
+use crate::keeper::Keeper;
+use crate::kernel;
 use crate::listener::{self, Listener};
-use crate::plan::{Config, Ruleset, TABLE};
+use crate::plan::{BLOCK_TABLE, Config, Ruleset, TABLE};
 use crate::privilege::NetAdmin;
+use crate::standing::{self, State};
 
 /// The state of the redirect.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// The table, compared with what `up` would install.
-    pub table: TableState,
-    /// How it differs, a line each.
+    /// The rules, compared with what `up` would install.
+    pub table: State,
+    /// How they differ, a line each.
     pub differences: Vec<String>,
+    /// Who holds the rules, if anybody does.
+    pub keeper: Option<Keeper>,
     /// What each rule that is as it should be has matched.
     pub counters: Vec<RuleCounter>,
     /// The clients' group; `None` if it does not exist or is refused.
@@ -27,18 +30,8 @@ pub struct Status {
     pub listeners: [Listener; 2],
     /// The command that installs what the table was compared with.
     pub up: String,
-}
-
-/// The table, compared with what `up` would install.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TableState {
-    /// There is none.
-    Absent,
-    /// It is the one that `up` would install.
-    Installed,
-    /// It is another one.
-    Differs,
+    /// The command that guards it.
+    pub guard: String,
 }
 
 /// A rule's counter.
@@ -60,8 +53,8 @@ pub enum Error {
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
     /// The listeners could not be read.
-    #[error("cannot read /proc/net/tcp")]
-    Listeners(#[source] io::Error),
+    #[error(transparent)]
+    Listeners(#[from] listener::Error),
 }
 
 impl Status {
@@ -75,40 +68,27 @@ impl Status {
         group: Result<Group, group::Error>,
         net_admin: &NetAdmin,
     ) -> Result<Self, Error> {
-        let installed = kernel::read(&Socket::open()?, net_admin)?;
-        let listeners = listener::listeners(config.listen_port).map_err(Error::Listeners)?;
+        let gid = group.as_ref().ok().map(|group| group.gid);
+        let standing = standing::read(config, ruleset, gid, net_admin)?;
+        let listeners = listener::listeners(config.listen_port)?;
         let mut status = Self {
-            table: TableState::Absent,
-            differences: Vec::new(),
+            table: standing.state,
+            differences: standing.differences,
+            keeper: standing.keeper,
             counters: Vec::new(),
             group: None,
             listeners,
             up: config.command_line("up"),
+            guard: config.command_line("guard"),
         };
+        if let (Some(found), Some(expected)) = (standing.redirect, standing.expected) {
+            status.counters = counters(&found, &expected, ruleset);
+        }
         match group {
-            Ok(group) => {
-                if let Some(installed) = installed {
-                    let expected = Batch::replace(ruleset, group.gid).contents()?;
-                    status.compare(&installed, &expected, ruleset);
-                }
-                status.group = Some(group);
-            }
-            Err(error) => {
-                // Without a gid there is nothing to compare a table with.
-                status.differences.push(error.to_string());
-                if installed.is_some() {
-                    status.table = TableState::Differs;
-                }
-            }
+            Ok(group) => status.group = Some(group),
+            Err(error) => status.differences.push(error.to_string()),
         }
         Ok(status)
-    }
-
-    fn compare(&mut self, installed: &Installed, expected: &Installed, ruleset: &Ruleset) {
-        self.differences = installed.differences(expected, ruleset);
-        self.table =
-            if self.differences.is_empty() { TableState::Installed } else { TableState::Differs };
-        self.counters = counters(installed, expected, ruleset);
     }
 }
 
@@ -134,11 +114,29 @@ fn counters(installed: &Installed, expected: &Installed, ruleset: &Ruleset) -> V
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { up, guard, .. } = self;
         write!(f, "table inet {TABLE}: ")?;
         match self.table {
-            TableState::Absent => writeln!(f, "absent: run `sudo {}`", self.up)?,
-            TableState::Installed => writeln!(f, "installed")?,
-            TableState::Differs => writeln!(f, "differs from what `{}` would install", self.up)?,
+            State::Absent => writeln!(f, "absent: run `sudo {up}`")?,
+            State::Blocked => writeln!(
+                f,
+                "absent, and table inet {BLOCK_TABLE} refuses clients since a guard was stopped: \
+                 run `sudo systemctl start bip324-guard` or `sudo {up}`"
+            )?,
+            State::Installed => writeln!(f, "installed; `sudo {guard}` keeps it so")?,
+            State::Watched => writeln!(f, "installed, and put back when something removes it")?,
+            State::Guarded => writeln!(f, "guarded")?,
+            State::Orphaned => writeln!(
+                f,
+                "installed, but its guard was killed, so anything may remove it: \
+                 run `sudo systemctl start bip324-guard` or `sudo {guard}`"
+            )?,
+            State::Differs => writeln!(f, "differs from what `{up}` would install")?,
+        }
+        match &self.keeper {
+            Some(Keeper { guard: Some(pid), .. }) => writeln!(f, "guard: process {pid}")?,
+            Some(keeper) => writeln!(f, "guard: none, but {keeper}")?,
+            None => {}
         }
         for line in &self.differences {
             writeln!(f, "  {line}")?;
@@ -147,10 +145,14 @@ impl fmt::Display for Status {
             let members = if members.is_empty() { "none".into() } else { members.join(", ") };
             writeln!(f, "group {name}: gid {gid}, members: {members}")?;
         }
-        for Listener { address, owner } in &self.listeners {
-            match owner {
-                Some(owner) => writeln!(f, "daemon {address}: user {owner} listens")?,
-                None => writeln!(f, "daemon {address}: nothing listens, clients are refused")?,
+        for listener in &self.listeners {
+            write!(f, "daemon {}: ", listener.address)?;
+            match (&listener.owner, listener.stranger()) {
+                (_, Some(stranger)) => {
+                    writeln!(f, "user {stranger} listens, and would read what clients send")?;
+                }
+                (Some(owner), None) => writeln!(f, "user {owner} listens")?,
+                (None, None) => writeln!(f, "nothing listens, clients are refused")?,
             }
         }
         for RuleCounter { chain, rule, counter } in &self.counters {

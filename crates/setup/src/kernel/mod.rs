@@ -4,23 +4,25 @@
 //! A [`Batch`] is made from a plan, a [`Socket`] is passed in, and [`NetAdmin`] is raised only
 //! while a message is sent.
 
-mod encode;
+mod batch;
 mod object;
 mod readback;
+mod rule;
+mod socket;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
-use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::TimeVal;
 
 use crate::installed::Installed;
 use crate::privilege::{self, NetAdmin};
 
-pub use encode::Batch;
+pub use batch::{Batch, Change, Tenure};
+pub use socket::Socket;
+pub use watch::Watch;
 
 /// Why the kernel's rules could not be changed or read.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,12 @@ pub enum Error {
     /// No answer, or one that could not be received.
     #[error("the kernel's nftables did not answer")]
     Receive(#[source] io::Error),
+    /// A descriptor is no netlink socket to netfilter.
+    #[error("it is no netlink socket to netfilter")]
+    Foreign,
+    /// A netlink socket of another network namespace.
+    #[error("it belongs to another network namespace")]
+    Elsewhere,
     /// The capability could not be raised.
     #[error(transparent)]
     Privilege(#[from] privilege::Error),
@@ -62,47 +70,10 @@ pub enum Error {
     TooLarge,
 }
 
-/// A netlink socket to nftables.
-pub struct Socket(mnl::Socket);
-
-impl Socket {
-    /// Opens a socket whose answers are waited for [`ANSWER_SECONDS`] at most.
-    ///
-    /// # Errors
-    /// When the kernel has no nftables or no more sockets.
-    pub fn open() -> Result<Self, Error> {
-        let socket = mnl::Socket::new(mnl::Bus::Netfilter).map_err(Error::Open)?;
-        // SAFETY: `socket` owns the descriptor and outlives this borrow.
-        let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))
-            .map_err(|errno| Error::Open(errno.into()))?;
-        Ok(Self(socket))
-    }
-
-    fn send(&self, message: &[u8], net_admin: &NetAdmin) -> Result<(), Error> {
-        let sent = net_admin.raised(|| self.0.send(message))?.map_err(Error::Send)?;
-        if sent == message.len() { Ok(()) } else { Err(Error::TooLarge) }
-    }
-
-    /// Receives one datagram and hands its messages on, until `each` says that it was the last.
-    fn receive(&self, mut each: impl FnMut(&[u8]) -> Result<Next, Error>) -> Result<(), Error> {
-        let mut buffer = Box::new(Buffer([0; BUFFER_SIZE]));
-        loop {
-            for message in self.0.recv(&mut buffer.0).map_err(Error::Receive)? {
-                match each(message.map_err(Error::Receive)?)? {
-                    Next::Wait => {}
-                    Next::Done => return Ok(()),
-                }
-            }
-        }
-    }
-}
-
 /// Applies a batch, all of it or nothing, and waits for each of its acknowledgements.
 ///
 /// # Errors
-/// When the kernel refuses a part; nothing has changed then, and the socket may hold answers to
-/// the other parts, so it is of no more use.
+/// When the kernel refuses a part; nothing has changed then.
 pub fn apply(socket: &Socket, batch: &Batch, net_admin: &NetAdmin) -> Result<(), Error> {
     let mut unanswered: BTreeMap<u32, &str> = batch.sequence_numbers().collect();
     socket.send(batch.message()?, net_admin)?;
@@ -120,13 +91,17 @@ pub fn apply(socket: &Socket, batch: &Batch, net_admin: &NetAdmin) -> Result<(),
     })
 }
 
-/// Reads what the table `inet bip324` holds, if it exists.
+/// Reads what a table of the `inet` family holds, if it exists.
 ///
 /// # Errors
 /// When the kernel does not answer, or the rules keep changing.
-pub fn read(socket: &Socket, net_admin: &NetAdmin) -> Result<Option<Installed>, Error> {
+pub fn read(
+    socket: &Socket,
+    table: &str,
+    net_admin: &NetAdmin,
+) -> Result<Option<Installed>, Error> {
     for _ in 0..READ_ATTEMPTS {
-        match readback::table(socket, net_admin) {
+        match readback::table(socket, table, net_admin) {
             // Changed or removed between two of the requests: look again.
             Err(Error::Interrupted) => {}
             // The table went between the list of sets and that of their elements.
@@ -174,6 +149,17 @@ struct Header {
     sequence: u32,
 }
 
+impl Error {
+    /// The kernel's reason for a refusal of a batch.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { source, .. } => source.raw_os_error().map(Errno::from_raw),
+            _ => None,
+        }
+    }
+}
+
 impl Header {
     fn parse(message: &[u8]) -> Result<Self, Error> {
         let kind = bytes(message, 4)?;
@@ -210,16 +196,6 @@ fn remedy(error: &io::Error) -> &'static str {
         _ => "",
     }
 }
-
-/// A receive buffer aligned as netlink's headers are.
-#[repr(align(8))]
-struct Buffer([u8; BUFFER_SIZE]);
-
-/// Seconds that an answer may take; the kernel gives it while it handles the request.
-pub const ANSWER_SECONDS: i64 = 5;
-
-/// Bytes; the kernel sends lists in pieces of at most 32 KiB (netlink_dump).
-const BUFFER_SIZE: usize = 64 * 1024;
 
 /// `sizeof(struct nlmsghdr)`.
 const HEADER_SIZE: usize = 16;

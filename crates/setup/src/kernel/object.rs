@@ -13,7 +13,7 @@ pub(super) use sys::{
     NFTNL_CHAIN_FAMILY, NFTNL_CHAIN_HOOKNUM, NFTNL_CHAIN_NAME, NFTNL_CHAIN_POLICY,
     NFTNL_CHAIN_PRIO, NFTNL_CHAIN_TABLE, NFTNL_CHAIN_TYPE, NFTNL_RULE_CHAIN, NFTNL_RULE_FAMILY,
     NFTNL_RULE_TABLE, NFTNL_SET_FAMILY, NFTNL_SET_FLAGS, NFTNL_SET_KEY_TYPE, NFTNL_SET_NAME,
-    NFTNL_SET_TABLE, NFTNL_TABLE_FAMILY, NFTNL_TABLE_FLAGS, NFTNL_TABLE_NAME,
+    NFTNL_SET_TABLE, NFTNL_TABLE_FAMILY, NFTNL_TABLE_FLAGS, NFTNL_TABLE_NAME, NFTNL_TABLE_OWNER,
 };
 
 /// libnftnl's functions for one kind of object. All of them take the object that `alloc` made.
@@ -197,7 +197,7 @@ unsafe fn arguments(expression: *const sys::nftnl_expr) -> String {
 
 /// What libnftnl allocated. Null means out of memory: nothing better can be done than to abort, as
 /// nftnl does.
-fn allocated<T>(raw: *mut T) -> NonNull<T> {
+pub(super) fn allocated<T>(raw: *mut T) -> NonNull<T> {
     NonNull::new(raw).unwrap_or_else(|| std::process::abort())
 }
 
@@ -212,4 +212,4 @@ unsafe fn text(string: *const c_char) -> String {
 }
 
 /// `sizeof(struct nfgenmsg)`, which follows the header in each message of nftables.
-const GENMSG_SIZE: usize = 4;
+pub(super) const GENMSG_SIZE: usize = 4;

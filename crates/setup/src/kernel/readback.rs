@@ -5,58 +5,72 @@ use nix::libc;
 use super::object::{self, Object, Part};
 use super::{Error, HEADER_SIZE, Header, Socket, dump};
 use crate::installed::{Installed, InstalledRule};
-use crate::plan::TABLE;
 use crate::privilege::NetAdmin;
 
-/// Lists the table once.
-pub(super) fn table(socket: &Socket, net_admin: &NetAdmin) -> Result<Option<Installed>, Error> {
+/// Lists a table once.
+pub(super) fn table(
+    socket: &Socket,
+    name: &str,
+    net_admin: &NetAdmin,
+) -> Result<Option<Installed>, Error> {
     let mut found = Installed::default();
     let lists: [(i32, &[&str]); 4] = [
         (libc::NFT_MSG_GETTABLE, &[]),
         (libc::NFT_MSG_GETCHAIN, &[]),
-        (libc::NFT_MSG_GETSET, &[TABLE]),
-        (libc::NFT_MSG_GETRULE, &[TABLE]),
+        (libc::NFT_MSG_GETSET, &[name]),
+        (libc::NFT_MSG_GETRULE, &[name]),
     ];
     for (kind, names) in lists {
         let request = request(kind, names)?;
-        dump(socket, &request, net_admin, |message| absorb(&mut found, message))?;
+        dump(socket, &request, net_admin, |message| absorb(&mut found, name, message))?;
         if found.table_flags.is_none() {
             return Ok(None);
         }
     }
     for set in found.sets.keys().cloned().collect::<Vec<_>>() {
-        let request = request(libc::NFT_MSG_GETSETELEM, &[TABLE, &set])?;
-        dump(socket, &request, net_admin, |message| absorb(&mut found, message))?;
+        let request = request(libc::NFT_MSG_GETSETELEM, &[name, &set])?;
+        dump(socket, &request, net_admin, |message| absorb(&mut found, name, message))?;
     }
     Ok(Some(found))
 }
 
-/// Adds what a message says about our table; other tables' are passed over.
-pub(super) fn absorb(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+/// Adds what a message says about the table `name`; other tables' are passed over.
+pub(super) fn absorb(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
     let kind = i32::from(Header::parse(message)?.kind);
     match kind.checked_sub(SUBSYSTEM) {
-        Some(libc::NFT_MSG_NEWTABLE) => absorb_table(found, message),
-        Some(libc::NFT_MSG_NEWCHAIN) => absorb_chain(found, message),
-        Some(libc::NFT_MSG_NEWSET) => absorb_set(found, message),
-        Some(libc::NFT_MSG_NEWSETELEM) => absorb_elements(found, message),
-        Some(libc::NFT_MSG_NEWRULE) => absorb_rule(found, message),
+        Some(libc::NFT_MSG_DELTABLE) => absorb_deletion(found, name, message),
+        Some(libc::NFT_MSG_NEWTABLE) => absorb_table(found, name, message),
+        Some(libc::NFT_MSG_NEWCHAIN) => absorb_chain(found, name, message),
+        Some(libc::NFT_MSG_NEWSET) => absorb_set(found, name, message),
+        Some(libc::NFT_MSG_NEWSETELEM) => absorb_elements(found, name, message),
+        Some(libc::NFT_MSG_NEWRULE) => absorb_rule(found, name, message),
         _ => Ok(()),
     }
 }
 
-fn absorb_table(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+fn absorb_table(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
     let table = Object::parse(&object::TABLE, message)?;
     let family = table.number(object::NFTNL_TABLE_FAMILY);
-    if is_ours(&table.text(object::NFTNL_TABLE_NAME), family) {
+    if is_of(name, &table.text(object::NFTNL_TABLE_NAME), family) {
         found.table_flags = Some(table.number(object::NFTNL_TABLE_FLAGS));
+        found.owner = Some(table.number(object::NFTNL_TABLE_OWNER)).filter(|port| *port != 0);
     }
     Ok(())
 }
 
-fn absorb_chain(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+fn absorb_deletion(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
+    let table = Object::parse(&object::TABLE, message)?;
+    if is_of(name, &table.text(object::NFTNL_TABLE_NAME), table.number(object::NFTNL_TABLE_FAMILY))
+    {
+        *found = Installed::default();
+    }
+    Ok(())
+}
+
+fn absorb_chain(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
     let chain = Object::parse(&object::CHAIN, message)?;
     let family = chain.number(object::NFTNL_CHAIN_FAMILY);
-    if is_ours(&chain.text(object::NFTNL_CHAIN_TABLE), family) {
+    if is_of(name, &chain.text(object::NFTNL_CHAIN_TABLE), family) {
         let entry = found.chains.entry(chain.text(object::NFTNL_CHAIN_NAME)).or_default();
         entry.header = format!(
             "type {} hook {} priority {} policy {}",
@@ -69,10 +83,10 @@ fn absorb_chain(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn absorb_set(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+fn absorb_set(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
     let set = Object::parse(&object::SET, message)?;
     let family = set.number(object::NFTNL_SET_FAMILY);
-    if is_ours(&set.text(object::NFTNL_SET_TABLE), family) {
+    if is_of(name, &set.text(object::NFTNL_SET_TABLE), family) {
         let entry = found.sets.entry(set.text(object::NFTNL_SET_NAME)).or_default();
         entry.header = format!(
             "key type {} flags {:#x}",
@@ -83,28 +97,28 @@ fn absorb_set(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn absorb_elements(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+fn absorb_elements(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
     let set = Object::parse(&object::ELEMENTS, message)?;
     let family = set.number(object::NFTNL_SET_FAMILY);
-    if is_ours(&set.text(object::NFTNL_SET_TABLE), family) {
+    if is_of(name, &set.text(object::NFTNL_SET_TABLE), family) {
         let entry = found.sets.entry(set.text(object::NFTNL_SET_NAME)).or_default();
         entry.elements.extend(set.elements());
     }
     Ok(())
 }
 
-fn absorb_rule(found: &mut Installed, message: &[u8]) -> Result<(), Error> {
+fn absorb_rule(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
     let rule = Object::parse(&object::RULE, message)?;
     let family = rule.number(object::NFTNL_RULE_FAMILY);
-    if is_ours(&rule.text(object::NFTNL_RULE_TABLE), family) {
+    if is_of(name, &rule.text(object::NFTNL_RULE_TABLE), family) {
         let entry = found.chains.entry(rule.text(object::NFTNL_RULE_CHAIN)).or_default();
         entry.rules.push(describe(rule.parts()));
     }
     Ok(())
 }
 
-fn is_ours(table: &str, family: u32) -> bool {
-    table == TABLE && family == libc::NFPROTO_INET as u32
+fn is_of(name: &str, table: &str, family: u32) -> bool {
+    table == name && family == libc::NFPROTO_INET as u32
 }
 
 /// A rule's expressions, the counter's values apart.

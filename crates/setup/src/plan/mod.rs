@@ -1,16 +1,21 @@
-//! The ruleset as plain data, and as nft text. Nothing here touches the kernel.
+//! The rulesets as plain data, and as nft text. Nothing here touches the kernel.
 
+mod chains;
 mod text;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::group::GroupName;
 
 pub use text::removal_text;
 
-/// Name of our table, in the `inet` family.
+/// Name of the redirect's table, in the `inet` family.
 pub const TABLE: &str = "bip324";
+
+/// Name of the table that refuses the clients while the redirect is away, in the `inet` family.
+pub const BLOCK_TABLE: &str = "bip324_block";
 
 /// Name of the set of peers' ports.
 pub const PORTS_SET: &str = "ports";
@@ -49,16 +54,18 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A redirected packet would look like one that escaped the redirect.
-    #[error("--port {0} is also --listen-port: name two different ports")]
+    #[error("port {0} is also --listen-port: name two different ports")]
     ListenPortRedirected(u16),
     /// See [`MAX_PORTS`].
-    #[error("{0} ports given, at most {MAX_PORTS} are possible: drop some --port")]
+    #[error("{0} ports given, at most {MAX_PORTS} are possible: name fewer")]
     TooManyPorts(usize),
 }
 
-/// The table `inet bip324`: chains in the order in which they are created.
+/// A table of the `inet` family: chains in the order in which they are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
+    /// [`TABLE`] or [`BLOCK_TABLE`].
+    pub table: &'static str,
     /// Group that [`Match::Client`] stands for.
     pub group: GroupName,
     /// Elements of the set that [`Match::PeerPort`] looks up.
@@ -134,6 +141,10 @@ pub enum Match {
     PeerPort,
     /// Conntrack mark of the connection.
     Mark(u32),
+    /// The socket still belongs to a process.
+    Owned,
+    /// Conntrack has not seen this connection established, or cannot place the packet in it.
+    Forgotten,
 }
 
 /// What a rule does.
@@ -147,6 +158,8 @@ pub enum Action {
     SetMark(u32),
     /// Drop the packet and answer it with a TCP RST.
     Reset,
+    /// Drop the packet and answer that the administrator prohibits it.
+    Prohibit,
     /// Drop the packet.
     Drop,
 }
@@ -157,7 +170,7 @@ impl Config {
     #[must_use]
     pub fn command_line(&self, command: &str) -> String {
         let mut line = format!("bip324-setup {command}");
-        if self.group.as_str() != DEFAULT_GROUP {
+        if self.group != GroupName::default() {
             line += &format!(" --group {}", self.group);
         }
         if !self.ports.iter().eq([&DEFAULT_PORT]) {
@@ -170,8 +183,21 @@ impl Config {
     }
 }
 
+/// What is redirected where.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, ports, listen_port } = self;
+        let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        write!(
+            f,
+            "group {group}: connections to port {ports} go to 127.0.0.1:{listen_port} and \
+             [::1]:{listen_port}"
+        )
+    }
+}
+
 impl Ruleset {
-    /// The ruleset that does what `config` says.
+    /// The redirect that `config` describes.
     ///
     /// # Errors
     /// When the ports contradict each other or are too many.
@@ -183,122 +209,23 @@ impl Ruleset {
             return Err(ConfigError::TooManyPorts(config.ports.len()));
         }
         Ok(Self {
+            table: TABLE,
             group: config.group.clone(),
             ports: config.ports.clone(),
-            chains: vec![nat_chain(config.listen_port), mark_chain(), guard_chain(), wire_chain()],
+            chains: chains::redirect(config.listen_port),
         })
     }
-}
 
-fn nat_chain(listen_port: u16) -> Chain {
-    let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
-    let canary = |address, comment| Rule {
-        comment,
-        matches: vec![Match::Client, Match::Address(address), Match::Port(CANARY_PORT)],
-        action: Action::Dnat(SocketAddr::new(address, listen_port)),
-    };
-    let redirect = |family, address, comment| Rule {
-        comment,
-        matches: vec![family, Match::Client, Match::PeerPort],
-        action: Action::Dnat(SocketAddr::new(address, listen_port)),
-    };
-    Chain {
-        name: "nat_output",
-        comment: &["The redirect. (nft has no name for priority -100 in an output hook.)"],
-        kind: ChainKind::Nat,
-        hook: ChainHook::Output,
-        priority: -100,
-        rules: vec![
-            canary(
-                v4,
-                &[
-                    "The canary: `bip324-setup check` connects here to prove the redirect without",
-                    "a packet leaving the host. Below 1024, so that no user can answer instead.",
-                ],
-            ),
-            canary(v6, &[]),
-            return_loopback(&["A node on this host stays reachable as it is."]),
-            redirect(
-                Match::Ipv4,
-                v4,
-                &["skgid is the group that the process had as its primary one at socket()."],
-            ),
-            redirect(Match::Ipv6, v6, &[]),
-        ],
+    /// What refuses the clients of that redirect while it is away.
+    #[must_use]
+    pub fn block(config: &Config) -> Self {
+        Self {
+            table: BLOCK_TABLE,
+            group: config.group.clone(),
+            ports: config.ports.clone(),
+            chains: chains::block(config.listen_port),
+        }
     }
-}
-
-fn mark_chain() -> Chain {
-    Chain {
-        name: "mark_output",
-        comment: &[
-            "Marks the clients' connections, for the guard: a socket that was closed with data",
-            "still queued has no owner, hence no skgid, but its connection keeps the mark.",
-        ],
-        kind: ChainKind::Filter,
-        hook: ChainHook::Output,
-        priority: -150,
-        rules: vec![
-            return_loopback(&[]),
-            Rule {
-                comment: &[],
-                matches: vec![Match::Client, Match::PeerPort],
-                action: Action::SetMark(CLIENT_MARK),
-            },
-        ],
-    }
-}
-
-fn guard_chain() -> Chain {
-    Chain {
-        name: "guard_output",
-        comment: &[
-            "Resets what the redirect did not take, such as a connection older than it. A",
-            "redirected packet passes: after nat its port is the daemon's. Its `oif` still names",
-            "the interface of the first route, so it cannot be told by that.",
-        ],
-        kind: ChainKind::Filter,
-        hook: ChainHook::Output,
-        priority: 0,
-        rules: vec![
-            return_loopback(&[]),
-            Rule {
-                comment: &[],
-                matches: vec![Match::Client, Match::PeerPort],
-                action: Action::Reset,
-            },
-            Rule {
-                comment: &[],
-                matches: vec![Match::Mark(CLIENT_MARK), Match::PeerPort],
-                action: Action::Reset,
-            },
-        ],
-    }
-}
-
-fn wire_chain() -> Chain {
-    Chain {
-        name: "guard_postrouting",
-        comment: &[
-            "Keeps clients' connections on lo. A socket that is bound to a device (SO_BINDTODEVICE,",
-            "or a link-local destination with its scope) leaves by that device even after nat, on",
-            "its way to 127.0.0.1 or ::1, perhaps with data in its SYN. Here `oif` is up to date;",
-            "there is no reject in this hook, so such a client waits until it gives up.",
-        ],
-        kind: ChainKind::Filter,
-        hook: ChainHook::Postrouting,
-        priority: 0,
-        rules: vec![Rule {
-            comment: &[],
-            matches: vec![Match::Mark(CLIENT_MARK), Match::OutElsewhere],
-            action: Action::Drop,
-        }],
-    }
-}
-
-fn return_loopback(comment: &'static [&'static str]) -> Rule {
-    Rule { comment, matches: vec![Match::OutLoopback], action: Action::Return }
 }
 
 #[cfg(test)]
@@ -314,9 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn defaults_print_the_shipped_file() {
+    fn defaults_print_the_shipped_files() {
         let ruleset = Ruleset::new(&config(&[8333], 1324)).unwrap();
         assert_eq!(ruleset.to_string(), include_str!("../../../../nft/bip324.nft"));
+        let block = Ruleset::block(&config(&[8333], 1324)).to_string();
+        assert_eq!(block, include_str!("../../../../nft/bip324-block.nft"));
     }
 
     #[test]
@@ -326,6 +255,7 @@ mod tests {
         let text = Ruleset::new(&config).unwrap().to_string();
         assert!(text.contains("elements = { 8333, 18444 }"), "{text}");
         assert_eq!(text.matches("meta skgid \"clients\"").count(), 6, "{text}");
+        assert_eq!(text.matches("tcp dport 2000").count(), 2, "{text}");
         assert_eq!(text.matches("127.0.0.1:2000").count(), 2, "{text}");
         assert_eq!(text.matches("[::1]:2000").count(), 2, "{text}");
     }
@@ -341,9 +271,10 @@ mod tests {
 
     #[test]
     fn every_output_chain_looks_at_loopback_before_it_looks_at_peer_ports() {
-        let ruleset = Ruleset::new(&config(&[8333], 1324)).unwrap();
-        let output = ruleset.chains.iter().filter(|chain| chain.hook == ChainHook::Output);
-        for chain in output {
+        let config = config(&[8333], 1324);
+        let chains = [Ruleset::new(&config).unwrap(), Ruleset::block(&config)].map(|r| r.chains);
+        let chains = chains.concat();
+        for chain in chains.iter().filter(|chain| chain.hook == ChainHook::Output) {
             let first = |wanted| chain.rules.iter().position(|rule| rule.matches.contains(&wanted));
             assert!(first(Match::OutLoopback) < first(Match::PeerPort), "{}", chain.name);
         }

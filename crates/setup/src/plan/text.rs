@@ -3,21 +3,30 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Action, Chain, ChainHook, ChainKind, Match, PORTS_SET, Rule, Ruleset, TABLE};
+use super::{
+    Action, BLOCK_TABLE, Chain, ChainHook, ChainKind, Match, PORTS_SET, Rule, Ruleset, TABLE,
+};
 use crate::group::GroupName;
 
-/// The nft text that removes the table, whether or not it exists.
+/// The nft text that removes both tables, whether or not they exist.
 #[must_use]
 pub fn removal_text() -> String {
-    format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
+    removal(TABLE) + &removal(BLOCK_TABLE)
 }
 
-/// The nft text, commented, that replaces the table in one transaction.
+fn removal(table: &str) -> String {
+    format!("table inet {table}\ndelete table inet {table}\n")
+}
+
+/// The nft text, commented, that replaces the table in one transaction. The redirect ends a block.
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HEADER)?;
-        f.write_str(&removal_text())?;
-        writeln!(f, "\ntable inet {TABLE} {{")?;
+        if self.table == TABLE {
+            write!(f, "{REDIRECT_HEADER}{}", removal_text())?;
+        } else {
+            write!(f, "{BLOCK_HEADER}{}", removal(self.table))?;
+        }
+        writeln!(f, "\ntable inet {} {{", self.table)?;
         writeln!(f, "\t# Ports of Bitcoin peers.")?;
         writeln!(f, "\tset {PORTS_SET} {{\n\t\ttype inet_service")?;
         let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
@@ -70,6 +79,9 @@ impl Match {
             Self::Port(port) => format!("tcp dport {port}"),
             Self::PeerPort => format!("tcp dport @{PORTS_SET}"),
             Self::Mark(mark) => format!("ct mark {mark:#010x}"),
+            // Any group there can be.
+            Self::Owned => format!("meta skgid != {}", u32::MAX),
+            Self::Forgotten => "ct state invalid,new,untracked".into(),
         }
     }
 }
@@ -82,6 +94,7 @@ impl fmt::Display for Action {
             Self::Dnat(to @ SocketAddr::V6(_)) => write!(f, "dnat ip6 to {to}"),
             Self::SetMark(mark) => write!(f, "ct mark set {mark:#010x}"),
             Self::Reset => f.write_str("reject with tcp reset"),
+            Self::Prohibit => f.write_str("reject with icmpx admin-prohibited"),
             Self::Drop => f.write_str("drop"),
         }
     }
@@ -105,10 +118,18 @@ impl fmt::Display for ChainHook {
     }
 }
 
-const HEADER: &str = "\
+const REDIRECT_HEADER: &str = "\
 #!/usr/sbin/nft -f
 # Sends the group's connections to Bitcoin peers through bip324-proxy, which speaks BIP324 to them,
 # and refuses those that it cannot send there. `bip324-setup up` installs exactly this.
+
+# Replaces the table, and ends a block, in one transaction, whatever stands.
+";
+
+const BLOCK_HEADER: &str = "\
+#!/usr/sbin/nft -f
+# Refuses the group's connections to Bitcoin peers. `bip324-setup guard` leaves exactly this behind
+# when it is stopped; `bip324-setup guard` and `up` replace it by the redirect, and `down` removes it.
 
 # Replaces the table in one transaction, whether or not it exists.
 ";

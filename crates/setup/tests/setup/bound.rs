@@ -5,11 +5,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, sendto, setsockopt, socket,
     sockopt,
 };
 
+use crate::guard::Guard;
 use crate::netns::{Capture, GID, Netns, loopback, peer, wait_until};
 use crate::redirect::{SECRET, assert_wire_is_clean, client_and_peer, listen, nft};
 
@@ -55,7 +57,8 @@ impl Bound {
             let fast_open = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN);
             let to = SockaddrStorage::from(to);
             match sendto(socket.as_raw_fd(), payload, &to, fast_open) {
-                Ok(_) | Err(Errno::EINPROGRESS) => socket,
+                // Refused where a block answers before the call returns.
+                Ok(_) | Err(Errno::EINPROGRESS | Errno::ECONNREFUSED) => socket,
                 Err(error) => panic!("{self:?}: {error}"),
             }
         })
@@ -79,19 +82,50 @@ fn client_and_gateway() -> (Netns, Netns) {
 /// What the chain that this file is about has dropped.
 fn has_dropped(netns: &Netns) -> bool {
     let chain = netns.expect(&["nft", "list", "chain", "inet", "bip324", "guard_postrouting"]);
-    !chain.contains("packets 0 ")
+    let rules = chain.matches(" packets ").count();
+    chain.matches(" packets 0 ").count() < rules
 }
 
 #[test]
 fn a_socket_bound_to_a_device_sends_nothing() {
     let (client, peer_netns) = client_and_gateway();
-    let _daemons = [false, true].map(|v6| listen(&client, loopback(v6, 1324)));
+    require_silence(&client, &peer_netns);
+}
+
+/// As VPN clients do it, for their policy routing.
+#[test]
+fn nor_does_it_where_another_table_overwrites_the_mark() {
+    let (client, peer_netns) = client_and_gateway();
+    nft(&client, "add table inet other");
+    nft(&client, "add chain inet other output { type filter hook output priority -140 ; }");
+    nft(&client, "add rule inet other output ct mark set 1");
+    require_silence(&client, &peer_netns);
+}
+
+fn require_silence(client: &Netns, peer_netns: &Netns) {
+    let _daemons = [false, true].map(|v6| listen(client, loopback(v6, 1324)));
     for bound in ALL {
         for data in [false, true] {
             client.setup_ok(&["up"]);
+            let mut capture = Capture::start(peer_netns);
+            let _socket = bound.connect(client, data);
+            wait_until("the guard to drop the SYN", || has_dropped(client));
+            assert_wire_is_clean(client, &mut capture, bound.is_v6());
+            assert_eq!(capture.tcp_packets(), 0, "{bound:?}, data in the SYN: {data}");
+        }
+    }
+}
+
+#[test]
+fn nor_does_it_while_a_stopped_guard_blocks() {
+    let (client, peer_netns) = client_and_gateway();
+    client.setup_ok(&["down"]);
+    for bound in ALL {
+        for data in [false, true] {
+            Guard::start(&client, &[]).end(Signal::SIGTERM);
             let mut capture = Capture::start(&peer_netns);
             let _socket = bound.connect(&client, data);
-            wait_until("the guard to drop the SYN", || has_dropped(&client));
+            wait_until("the block to reset the SYN", || client.has_blocked());
             assert_wire_is_clean(&client, &mut capture, bound.is_v6());
             assert_eq!(capture.tcp_packets(), 0, "{bound:?}, data in the SYN: {data}");
         }

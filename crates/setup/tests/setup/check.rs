@@ -1,10 +1,9 @@
 //! `check`: success as each kind of caller, and each failure with its exit code and remedy.
 
-use std::net::TcpListener;
 use std::process::Output;
 
 use crate::daemon::{BANNER, Daemon};
-use crate::netns::{GROUP, Netns, SETUP, UNPRIVILEGED, complaint, loopback};
+use crate::netns::{DAEMON, GROUP, MALLORY, Netns, SETUP, UNPRIVILEGED, complaint, loopback};
 
 /// A user whose primary group is the clients'.
 const MEMBER: [&str; 5] = ["setpriv", "--reuid=43242", "--regid=43240", "--clear-groups", "--"];
@@ -43,7 +42,8 @@ fn sound() -> (Netns, Daemon) {
 #[test]
 fn succeeds_as_root_and_as_a_member() {
     let (netns, _daemon) = sound();
-    let daemon = "bip324-proxy 9.8.7 on 127.0.0.1:1324 (user root) and [::1]:1324 (user root)";
+    let daemon =
+        "bip324-proxy 9.8.7 on 127.0.0.1:1324 (user _bip324) and [::1]:1324 (user _bip324)";
     assert_eq!(
         netns.setup_ok(&["check"]),
         format!("group bip324 (gid 43240) is redirected from port 8333 to {daemon}\n")
@@ -99,7 +99,7 @@ fn a_host_without_ipv6_is_checked_over_ipv4() {
     netns.setup_ok(&["up"]);
     let _daemon = Daemon::on(&netns, &[loopback(false, 1324)], BANNER);
     let line = netns.setup_ok(&["check"]);
-    assert!(line.contains("on 127.0.0.1:1324 (user root)\n"), "{line}");
+    assert!(line.contains("on 127.0.0.1:1324 (user _bip324)\n"), "{line}");
 }
 
 #[test]
@@ -253,10 +253,49 @@ fn another_program_answers() {
 }
 
 #[test]
+fn root_may_listen_for_the_daemon() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let _daemon = Daemon::of(&netns, 0);
+    let line = netns.setup_ok(&["check"]);
+    assert!(line.contains("127.0.0.1:1324 (user root) and [::1]:1324 (user root)"), "{line}");
+}
+
+/// It answers the canary as the daemon does, which anyone can.
+#[test]
+fn another_user_listens() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let _stranger = Daemon::of(&netns, MALLORY);
+    let words = ["127.0.0.1:1324 is held by user mallory", "ss -ltnp", "start bip324-proxy"];
+    for caller in [&[][..], &MEMBER] {
+        assert_failure(&check_as(&netns, caller), 65, &words);
+    }
+    let status = netns.setup_ok(&["status"]);
+    assert!(status.contains("daemon 127.0.0.1:1324: user mallory listens, and would"), "{status}");
+}
+
+#[test]
+fn another_user_listens_on_ipv6_alone() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let _daemon = Daemon::on(&netns, &[loopback(false, 1324)], BANNER);
+    let _stranger = netns.listen(MALLORY, loopback(true, 1324));
+    assert_failure(&netns.setup(&["check"]), 65, &["[::1]:1324 is held by user mallory"]);
+}
+
+#[test]
+fn a_nameless_user_listens_on_every_address() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let _stranger = netns.listen(43_299, "[::]:1324".parse().unwrap());
+    assert_failure(&netns.setup(&["check"]), 65, &["127.0.0.1:1324 is held by user 43299"]);
+}
+
+#[test]
 fn nobody_answers_in_time() {
     let netns = Netns::new();
     netns.setup_ok(&["up"]);
-    let bind = |v6| netns.with_group(0, || TcpListener::bind(loopback(v6, 1324))).unwrap();
-    let _listeners = [bind(false), bind(true)];
+    let _listeners = [false, true].map(|v6| netns.listen(DAEMON, loopback(v6, 1324)));
     assert_failure(&netns.setup(&["check"]), 75, &["does not answer within 2 s"]);
 }

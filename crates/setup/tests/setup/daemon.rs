@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
 
-use crate::netns::{Netns, loopback};
+use crate::netns::{DAEMON, Netns, loopback};
 
 /// What the daemon answers the canary with.
 pub(crate) const BANNER: &str = "bip324-proxy 9.8.7 canary\n";
@@ -26,9 +26,17 @@ impl Daemon {
 
     /// As [`Daemon::start`], on other addresses.
     pub(crate) fn on(netns: &Netns, addresses: &[SocketAddr], banner: &'static str) -> Self {
+        Self::serving(addresses.iter().map(|address| netns.listen(DAEMON, *address)), banner)
+    }
+
+    /// As [`Daemon::start`], with the listeners of another user.
+    pub(crate) fn of(netns: &Netns, uid: u32) -> Self {
+        Self::serving([false, true].map(|v6| netns.listen(uid, loopback(v6, 1324))), BANNER)
+    }
+
+    fn serving(listeners: impl IntoIterator<Item = TcpListener>, banner: &'static str) -> Self {
         let mut daemon = Self { listeners: Vec::new(), threads: Vec::new() };
-        for address in addresses {
-            let listener = netns.with_group(0, || TcpListener::bind(address)).unwrap();
+        for listener in listeners {
             daemon.listeners.push(listener.try_clone().unwrap().into());
             daemon.threads.push(thread::spawn(move || {
                 while let Ok((client, _)) = listener.accept() {

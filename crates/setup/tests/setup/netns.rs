@@ -2,8 +2,8 @@
 //! the host is touched. Needs root.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Pid, setfsgid};
+use nix::unistd::{Gid, Pid, Uid, setfsgid, setfsuid};
 
 /// The group of the tests, in their own /etc/group only.
 pub(crate) const GROUP: &str = "bip324";
@@ -21,8 +21,12 @@ pub(crate) const GROUP: &str = "bip324";
 pub(crate) const GID: u32 = 43_240;
 /// A gid that is not the group's.
 pub(crate) const OTHER_GID: u32 = 43_241;
-/// An unprivileged user.
+/// An unprivileged user, alice.
 pub(crate) const USER: u32 = 43_242;
+/// The daemon's user, _bip324.
+pub(crate) const DAEMON: u32 = 43_243;
+/// Another unprivileged user, mallory.
+pub(crate) const MALLORY: u32 = 43_244;
 
 /// Runs the command that follows as that user, in no group but its own, without capabilities.
 pub(crate) const UNPRIVILEGED: [&str; 5] =
@@ -66,11 +70,19 @@ impl Netns {
         for file in ["login.defs", "nsswitch.conf"] {
             fs::copy(format!("/etc/{file}"), self.etc.join(file)).unwrap();
         }
-        let user = format!("root:x:0:0::/:/bin/sh\nalice:x:{USER}:{USER}::/:/bin/sh\n");
-        self.write_etc("passwd", &user);
+        let mut users = "root:x:0:0::/:/bin/sh\n".to_owned();
+        for (name, id) in [("alice", USER), ("_bip324", DAEMON), ("mallory", MALLORY)] {
+            users += &format!("{name}:x:{id}:{id}::/:/bin/sh\n");
+        }
+        self.write_etc("passwd", &users);
         self.write_etc("group", &format!("root:x:0:\nalice:x:{USER}:\n{GROUP}:x:{GID}:alice\n"));
         self.write_etc("gshadow", "");
         self.write_etc("shadow", "");
+    }
+
+    /// The path outside of this namespace of a file in its /etc.
+    pub(crate) fn etc_path(&self, file: &str) -> PathBuf {
+        self.etc.join(file)
     }
 
     /// Replaces a file of this namespace's /etc.
@@ -81,6 +93,11 @@ impl Netns {
     /// Reads a file of this namespace's /etc.
     pub(crate) fn read_etc(&self, file: &str) -> String {
         fs::read_to_string(self.etc.join(file)).unwrap()
+    }
+
+    /// Whether this namespace's /etc has such a file.
+    pub(crate) fn has_etc(&self, file: &str) -> bool {
+        self.etc.join(file).exists()
     }
 
     /// A command in this namespace, with its /etc and [`SETUP`].
@@ -116,9 +133,39 @@ impl Netns {
         succeeded(&self.setup(arguments), arguments)
     }
 
+    /// Fails, and says what to do, where an ordinary user cannot make user namespaces.
+    pub(crate) fn require_user_namespaces(&self) {
+        let nobody = ["setpriv", "--reuid=65534", "--clear-groups"];
+        let output = self.run(&[&nobody[..], &["unshare", "--user", "true"]].concat());
+        assert!(
+            output.status.success(),
+            "no user namespaces: run the tests outside of a chroot, with the sysctl \
+             user.max_user_namespaces above 0 (kernel.unprivileged_userns_clone, too, where there \
+             is one): {}",
+            complaint(&output)
+        );
+    }
+
     /// The table as nft lists it, counters zeroed.
     pub(crate) fn table(&self) -> String {
-        without_counts(&self.expect(&["nft", "list", "table", "inet", "bip324"]))
+        self.listing("bip324")
+    }
+
+    /// A table of the inet family as nft lists it, counters zeroed.
+    pub(crate) fn listing(&self, table: &str) -> String {
+        without_counts(&self.expect(&["nft", "list", "table", "inet", table]))
+    }
+
+    /// Whether the block has reset a packet.
+    pub(crate) fn has_blocked(&self) -> bool {
+        let chain = self.expect(&["nft", "list", "chain", "inet", "bip324_block", "block_output"]);
+        chain.lines().any(|rule| rule.contains("tcp reset") && !rule.contains("packets 0 "))
+    }
+
+    /// The names of all tables, as nft lists them.
+    pub(crate) fn tables(&self) -> Vec<String> {
+        let listing = self.expect(&["nft", "list", "tables"]);
+        listing.lines().map(|line| line.trim_start_matches("table ").to_owned()).collect()
     }
 
     /// Runs `work` on a thread within the namespace, with `gid` as the group of its sockets.
@@ -131,6 +178,15 @@ impl Netns {
             });
             inside.join().unwrap()
         })
+    }
+
+    /// Listens at `address` as the user `uid`.
+    pub(crate) fn listen(&self, uid: u32, address: SocketAddr) -> TcpListener {
+        let bind = || {
+            setfsuid(Uid::from_raw(uid));
+            TcpListener::bind(address)
+        };
+        self.with_group(0, bind).unwrap()
     }
 
     /// Moves this thread, for good, into the namespace.
@@ -251,6 +307,31 @@ impl Drop for Capture {
     fn drop(&mut self) {
         let _ = self.tcpdump.kill();
         let _ = self.tcpdump.wait();
+    }
+}
+
+/// A stranger that owns a table of our name: `nft -i`, as long as it runs.
+pub(crate) struct Owner {
+    nft: Child,
+}
+
+impl Owner {
+    pub(crate) fn start(netns: &Netns) -> Self {
+        let mut nft = netns.command(&["nft", "-i"]);
+        nft.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut nft = nft.spawn().expect("cannot run ip: install iproute2");
+        let input = nft.stdin.as_mut().unwrap();
+        input.write_all(b"add table inet bip324 { flags owner; }\n").unwrap();
+        let owner = Self { nft };
+        wait_until("an owned table", || netns.tables() == ["inet bip324"]);
+        owner
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.nft.kill();
+        let _ = self.nft.wait();
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn listen(netns: &Netns, address: SocketAddr) -> TcpListener {
     netns.with_group(0, || TcpListener::bind(address)).unwrap()
 }
 
-fn connect(netns: &Netns, gid: u32, to: SocketAddr) -> std::io::Result<TcpStream> {
+pub(crate) fn connect(netns: &Netns, gid: u32, to: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = netns.with_group(gid, || TcpStream::connect_timeout(&to, PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
@@ -95,7 +95,7 @@ fn a_node_on_this_host_is_left_alone() {
 }
 
 /// A client that talks to the daemon, and has said something that arrived.
-fn live_session(netns: &Netns, v6: bool) -> (TcpStream, TcpStream) {
+pub(crate) fn live_session(netns: &Netns, v6: bool) -> (TcpStream, TcpStream) {
     let daemon = listen(netns, loopback(v6, 1324));
     let mut client = connect(netns, GID, peer(v6, 8333)).unwrap();
     let (mut accepted, _) = daemon.accept().unwrap();
@@ -139,7 +139,7 @@ fn without_the_guard_a_live_session_would_leak() {
 }
 
 /// Leaves a closed socket with unsent data behind, then takes the redirect away from under it.
-fn orphan_without_redirect(netns: &Netns, v6: bool) {
+pub(crate) fn orphan(netns: &Netns, v6: bool, take_away: impl FnOnce()) {
     let (mut client, accepted) = live_session(netns, v6);
     // What the daemon would acknowledge is lost, so the client's kernel keeps sending it.
     nft(netns, "add table inet loss");
@@ -147,10 +147,16 @@ fn orphan_without_redirect(netns: &Netns, v6: bool) {
     nft(netns, "add rule inet loss input iif lo tcp dport 1324 drop");
     client.write_all(SECRET).unwrap();
     drop(client);
-    nft(netns, "flush chain inet bip324 nat_output");
-    nft(netns, "delete chain inet bip324 nat_output");
+    take_away();
     nft(netns, "delete table inet loss");
     drop(accepted);
+}
+
+fn orphan_without_redirect(netns: &Netns, v6: bool) {
+    orphan(netns, v6, || {
+        nft(netns, "flush chain inet bip324 nat_output");
+        nft(netns, "delete chain inet bip324 nat_output");
+    });
 }
 
 #[test]

@@ -5,7 +5,12 @@ use std::path::Path;
 use crate::netns::{self, GID, GROUP, Netns, OTHER_GID, UNPRIVILEGED, complaint};
 
 fn shipped_file() -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nft/bip324.nft");
+    shipped("bip324.nft")
+}
+
+/// The path of a file in the folder nft.
+pub(crate) fn shipped(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nft").join(name);
     file.canonicalize().unwrap().to_str().unwrap().to_owned()
 }
 
@@ -90,23 +95,12 @@ fn down_dry_run_prints_what_nft_can_run_with_and_without_the_table() {
 #[test]
 fn a_table_that_another_process_owns_is_not_replaced() {
     let netns = Netns::new();
-    // nft -i owns the table for as long as it runs.
-    netns.write_etc("owner", "add table inet bip324 { flags owner; }\n");
-    let owner = "(cat /etc/owner; cat /etc/hold) | nft -i >/dev/null";
-    netns.expect(&["mkfifo", "/etc/hold"]);
-    let mut owner = netns.command(&["sh", "-c", owner]).spawn().unwrap();
-    netns::wait_until("an owned table", || {
-        netns.expect(&["nft", "list", "tables"]).contains("bip324")
-    });
+    let owner = netns::Owner::start(&netns);
     let refused = netns.setup(&["up"]);
-    netns.expect(&["sh", "-c", ": >/etc/hold"]);
-    owner.wait().unwrap();
-    assert_eq!(refused.status.code(), Some(71));
-    assert!(
-        complaint(&refused).contains("does another process own the table?"),
-        "{}",
-        complaint(&refused)
-    );
+    drop(owner);
+    assert_eq!(refused.status.code(), Some(75));
+    let said = complaint(&refused);
+    assert!(said.contains(", nft) owns table inet bip324: stop its process"), "{said}");
 }
 
 #[test]
@@ -282,7 +276,7 @@ fn status_json_tells_group_counters_and_listeners() {
     assert_eq!(status["listeners"][0]["owner"], "root");
     assert_eq!(status["listeners"][1]["address"], "[::1]:1324");
     assert!(status["listeners"][1]["owner"].is_null());
-    assert_eq!(status["counters"].as_array().unwrap().len(), 11);
+    assert_eq!(status["counters"].as_array().unwrap().len(), 15);
     // The second rule is the canary over IPv6.
     assert_eq!(status["counters"][1]["packets"], 1);
     assert_eq!(status["counters"][1]["chain"], "nat_output");

@@ -1,0 +1,193 @@
+//! The rules that a guard keeps.
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use crate::exit::Error;
+use crate::group::{Gid, Group};
+use crate::installed::Installed;
+use crate::keeper::Keeper;
+use crate::kernel::{self, Batch, Change, Socket, Tenure};
+use crate::plan::{BLOCK_TABLE, Config, Ruleset, TABLE};
+use crate::privilege::NetAdmin;
+
+/// Both rulesets of a configuration.
+pub(super) struct Wanted {
+    pub(super) config: Config,
+    redirect: Ruleset,
+    block: Ruleset,
+    gid: Gid,
+}
+
+impl Wanted {
+    /// What `config` asks for.
+    pub(super) fn new(config: Config) -> Result<Self, Error> {
+        let redirect = Ruleset::new(&config)?;
+        let block = Ruleset::block(&config);
+        let gid = Group::resolve(&config.group)?.gid;
+        Ok(Self { config, redirect, block, gid })
+    }
+
+    /// The redirect stands. A table that goes with its socket has the block beneath it, which is
+    /// there when the guard is killed; it looks at ports after nat, so it does not disturb.
+    fn standing(&self, tenure: Tenure) -> [Change<'_>; 2] {
+        let block = match tenure {
+            Tenure::Owned => self.block(),
+            Tenure::Free | Tenure::Persistent => Change::Remove(BLOCK_TABLE),
+        };
+        [Change::Put { ruleset: &self.redirect, gid: self.gid, tenure }, block]
+    }
+
+    /// The guard goes. Where a service manager has the socket too, the redirect goes on until it
+    /// closes that: never on a restart, at once on a stop. Elsewhere it ends with the guard.
+    fn leaving(&self, tenure: Tenure, block: bool) -> [Change<'_>; 2] {
+        let redirect = match tenure {
+            Tenure::Free => Change::Remove(TABLE),
+            Tenure::Owned | Tenure::Persistent => {
+                Change::Put { ruleset: &self.redirect, gid: self.gid, tenure: Tenure::Owned }
+            }
+        };
+        [redirect, if block { self.block() } else { Change::Remove(BLOCK_TABLE) }]
+    }
+
+    fn block(&self) -> Change<'_> {
+        Change::Put { ruleset: &self.block, gid: self.gid, tenure: Tenure::Free }
+    }
+}
+
+/// The kernel's rules, as this guard holds them.
+pub(super) struct Rules {
+    pub(super) socket: Socket,
+    pub(super) net_admin: NetAdmin,
+    pub(super) tenure: Tenure,
+}
+
+impl Rules {
+    /// Puts the redirect by the first of `tenures` that the kernel knows.
+    pub(super) fn put(
+        socket: Socket,
+        net_admin: NetAdmin,
+        tenures: &[Tenure],
+        wanted: &Wanted,
+    ) -> Result<Self, Error> {
+        let mut rules = Self { socket, net_admin, tenure: Tenure::Free };
+        let mut last = Ok(());
+        for tenure in tenures {
+            rules.tenure = *tenure;
+            last = rules.replace(wanted);
+            let unknown = matches!(
+                &last,
+                Err(Error::Kernel(error))
+                    if matches!(error.refusal(), Some(Errno::EOPNOTSUPP | Errno::EINVAL))
+            );
+            if !unknown {
+                break;
+            }
+        }
+        last.map(|()| rules)
+    }
+
+    /// Puts what is wanted in the place of what stands, without a gap, and reads it back.
+    pub(super) fn replace(&self, wanted: &Wanted) -> Result<(), Error> {
+        let batch = self.install(wanted)?;
+        for ruleset in [&wanted.redirect, &wanted.block] {
+            let found = self.read(ruleset)?;
+            let owned = ruleset.table == TABLE && self.tenure != Tenure::Free;
+            if found.is_none() && !owned {
+                // Flushed by others already, as they may: the watch tells, and it is put back.
+                continue;
+            }
+            if let Some(difference) = difference(found, ruleset, &batch)? {
+                return Err(Error::NotInstalled(difference));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what is wanted in the place of what stands, and takes the kernel's word for it.
+    pub(super) fn install(&self, wanted: &Wanted) -> Result<Batch, Error> {
+        let batch = Batch::new(&wanted.standing(self.tenure));
+        self.apply(&batch)?;
+        Ok(batch)
+    }
+
+    /// Puts back what has been changed, if anything has.
+    pub(super) fn restore(&self, wanted: &Wanted) -> Result<Option<String>, Error> {
+        let batch = Batch::new(&wanted.standing(self.tenure));
+        let difference = self.first_difference(wanted, &batch)?;
+        if difference.is_some() {
+            self.apply(&batch)?;
+        }
+        Ok(difference)
+    }
+
+    /// Leaves the rules that are to stay behind.
+    pub(super) fn leave(&self, wanted: &Wanted, block: bool) -> Result<(), Error> {
+        self.apply(&Batch::new(&wanted.leaving(self.tenure, block)))
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), Error> {
+        apply(&self.socket, batch, &self.net_admin)
+    }
+
+    fn first_difference(&self, wanted: &Wanted, batch: &Batch) -> Result<Option<String>, Error> {
+        for ruleset in [&wanted.redirect, &wanted.block] {
+            let difference = difference(self.read(ruleset)?, ruleset, batch)?;
+            if difference.is_some() {
+                return Ok(difference);
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&self, ruleset: &Ruleset) -> Result<Option<Installed>, Error> {
+        Ok(kernel::read(&self.socket, ruleset.table, &self.net_admin)?)
+    }
+}
+
+/// The first thing that distinguishes the table that was read from what `batch` makes of it.
+fn difference(
+    found: Option<Installed>,
+    ruleset: &Ruleset,
+    batch: &Batch,
+) -> Result<Option<String>, Error> {
+    let expected = batch.contents(ruleset.table)?;
+    Ok(found.unwrap_or_default().differences(&expected, ruleset).into_iter().next())
+}
+
+/// Applies a batch; where another socket owns the table, says which.
+pub fn apply(socket: &Socket, batch: &Batch, net_admin: &NetAdmin) -> Result<(), Error> {
+    let Err(error) = kernel::apply(socket, batch, net_admin) else {
+        return Ok(());
+    };
+    if error.refusal() == Some(Errno::EPERM) {
+        let table = kernel::read(socket, TABLE, net_admin)?;
+        if let Some(keeper) = Keeper::of(table.as_ref()) {
+            return Err(Error::Held(keeper));
+        }
+    }
+    Err(error.into())
+}
+
+/// Of the sockets that were passed, the one to go on with: the one that owns the table, or else
+/// the first. Tells what was wrong with each that is none.
+pub(super) fn adopt(
+    passed: &[OwnedFd],
+    net_admin: &NetAdmin,
+) -> Result<(Option<Socket>, Vec<kernel::Error>), Error> {
+    let mut sockets = Vec::new();
+    let mut refused = Vec::new();
+    for descriptor in passed {
+        match Socket::adopt(descriptor, net_admin) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => refused.push(error),
+        }
+    }
+    let Some(first) = sockets.first() else {
+        return Ok((None, refused));
+    };
+    let owner = kernel::read(first, TABLE, net_admin)?.and_then(|table| table.owner);
+    let owning = sockets.iter().position(|socket| Some(socket.port_id()) == owner);
+    Ok((Some(sockets.swap_remove(owning.unwrap_or(0))), refused))
+}
