@@ -2,19 +2,21 @@
 
 use std::future::{Future, pending};
 use std::io;
+use std::sync::Arc;
 
 use bip324_transport::v1::{self, HEADER_LEN, Header};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
+use crate::memory::{Buffer, Exhausted, Memory};
 use crate::sniff::{self, NotVersion, Start};
-use crate::socket;
+use crate::socket::{self, ReadError};
 
 /// A client that has not been connected to its peer yet.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     /// Every byte received so far, from the first on; at most about [`MAX_OPENING`].
-    pub(crate) received: Vec<u8>,
+    pub(crate) received: Buffer,
 }
 
 /// Why a client is not served.
@@ -32,11 +34,13 @@ pub(crate) enum Error {
     VersionTooLong(u32),
     #[error("the checksum of the client's VERSION is wrong")]
     VersionChecksum,
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
 }
 
 impl Client {
-    pub(crate) const fn new(stream: TcpStream) -> Self {
-        Self { stream, received: Vec::new() }
+    pub(crate) fn new(stream: TcpStream, memory: &Arc<Memory>) -> Self {
+        Self { stream, received: Buffer::new(memory) }
     }
 
     /// Reads until the first 16 bytes say how the client starts. Cancel-safe.
@@ -85,7 +89,8 @@ impl Client {
         match socket::read_some(&self.stream, &mut self.received, READ).await {
             Ok(0) => Err(Error::Closed),
             Ok(_) => Ok(()),
-            Err(error) => Err(Error::Broken(error)),
+            Err(ReadError::Socket(error)) => Err(Error::Broken(error)),
+            Err(ReadError::Memory(exhausted)) => Err(exhausted.into()),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::memory::MIB;
+
 /// What the daemon does. `Default` is how it runs in production.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,10 +19,21 @@ pub struct Config {
     pub ports: Vec<u16>,
     /// Append our name to the user agent that the peer sees.
     pub user_agent_suffix: bool,
-    /// Sessions at a time; a connection beyond them is reset at once.
+    /// Sessions at a time; a connection beyond them is reset at once. A quarter, rounded down, is kept
+    /// for connections that were redirected.
     pub max_sessions: usize,
+    /// Of these, sessions that one user may have by connections that were not redirected. Those
+    /// of unknown owners count as one more user's.
+    pub max_direct_per_user: usize,
+    /// Bytes that all sessions' buffers and states may take together; those that were not redirected
+    /// may take half of it. A session that receives
+    /// more than is left ends; a connection is reset at once while nothing is left.
+    pub max_memory: usize,
     /// How long each step may take.
     pub timeouts: Timeouts,
+    /// How often the service manager is told that every accept loop turns: see
+    /// [`notify::watchdog`](crate::notify::watchdog).
+    pub watchdog: Option<Duration>,
 }
 
 /// Which destinations a connection that was not redirected may name in the `addr_recv` of its
@@ -84,7 +97,10 @@ impl Default for Config {
             ports: DEFAULT_PORTS.to_vec(),
             user_agent_suffix: false,
             max_sessions: DEFAULT_MAX_SESSIONS,
+            max_direct_per_user: DEFAULT_MAX_DIRECT_PER_USER,
+            max_memory: default_max_memory(DEFAULT_MAX_SESSIONS),
             timeouts: Timeouts::default(),
+            watchdog: None,
         }
     }
 }
@@ -110,3 +126,13 @@ impl Default for Timeouts {
 /// Default ports of mainnet, testnet3, signet, testnet4 and regtest.
 pub(crate) const DEFAULT_PORTS: [u16; 5] = [8333, 18333, 38333, 48333, 18444];
 pub(crate) const DEFAULT_MAX_SESSIONS: usize = 512;
+
+/// More than the connections of any node or wallet: Bitcoin Core makes 11 outbound ones.
+pub(crate) const DEFAULT_MAX_DIRECT_PER_USER: usize = 32;
+
+/// 512 KiB for every session, which is what ordinary traffic takes both ways at once (320 KiB) and
+/// some more, but never too little for a few of the longest messages. A session in the middle of
+/// those, both ways and with a reader that stalls, takes 17 MiB.
+pub(crate) fn default_max_memory(max_sessions: usize) -> usize {
+    max_sessions.saturating_mul(MIB / 2).max(64 * MIB)
+}

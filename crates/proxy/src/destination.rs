@@ -12,7 +12,7 @@ use crate::config::{Config, Direct};
 
 /// Where an accepted connection was going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// The rules redirected it from this destination.
     Redirected(SocketAddr),
     /// It was made to our listener itself; its VERSION says where to.
@@ -23,37 +23,47 @@ pub(crate) enum Origin {
 
 /// Why a connection is not served. No text names an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
+    /// The kernel forgot where a redirected connection was going.
     #[error(
         "the kernel forgot where a redirected connection was going; remedy: no conntrack zone for \
          the clients' group, no `conntrack -F`; see `bip324-setup check`"
     )]
     Untracked,
+    /// The kernel did not say where the connection was going.
     #[error("the kernel does not tell where the connection was going: {0}")]
     Lookup(Errno),
+    /// The connection would lead back to us.
     #[error("the destination is this proxy itself")]
     OwnListener,
+    /// Nothing can be dialled there.
     #[error("the destination is not a unicast address with a port")]
     NotUnicast,
+    /// The rules leave loopback alone: this was not their redirect.
     #[error("the destination of a redirected connection is a loopback address")]
     Loopback,
+    /// Direct connections are switched off.
     #[error("not redirected, and `--direct off`; remedy: start the client in the clients' group")]
     DirectOff,
+    /// Direct connections are for this host alone.
     #[error(
         "not redirected, and from another host, which is not served; remedy: listen on loopback \
          addresses"
     )]
     OtherHost,
+    /// The VERSION of a direct connection names nobody.
     #[error("not redirected, and its VERSION names no destination that can be dialled")]
     NoAddress,
+    /// Direct connections lead to the Internet only.
     #[error("not redirected, and its destination is not a globally routable address")]
     NotGlobal,
+    /// Direct connections lead to Bitcoin ports only.
     #[error("not redirected, and its destination's port is not one of `--port`")]
     Port,
 }
 
 /// What on this host must never be dialled.
-pub(crate) struct Own {
+pub struct Own {
     listeners: Vec<SocketAddr>,
     /// The addresses of this host's interfaces, at the time of the call.
     addresses: fn() -> Vec<IpAddr>,
@@ -66,7 +76,7 @@ pub(crate) struct Own {
 /// ENOENT for a connection that did not come from loopback is a redirected one in a conntrack zone,
 /// or after `conntrack -F`. Direct connections are for this host: a listener that others reach must
 /// not be their proxy.
-pub(crate) fn classify(
+pub fn classify(
     answer: Result<SocketAddr, Errno>,
     local: SocketAddr,
     peer: SocketAddr,
@@ -99,7 +109,7 @@ pub(crate) fn classify(
 }
 
 /// The destination that a direct connection asks for, if the policy allows it.
-pub(crate) fn permit_direct(
+pub fn permit_direct(
     wanted: Option<SocketAddr>,
     config: &Config,
     own: &Own,
@@ -125,12 +135,13 @@ pub(crate) fn permit_direct(
 }
 
 impl Own {
-    pub(crate) fn new(listeners: Vec<SocketAddr>, addresses: fn() -> Vec<IpAddr>) -> Self {
+    /// Our `listeners`, and how to ask for the addresses of this host's interfaces.
+    pub fn new(listeners: Vec<SocketAddr>, addresses: fn() -> Vec<IpAddr>) -> Self {
         Self { listeners: listeners.into_iter().map(canonical).collect(), addresses }
     }
 
     /// Refuses what leads back to one of our listeners.
-    pub(crate) fn check(&self, destination: SocketAddr) -> Result<(), Refusal> {
+    pub fn check(&self, destination: SocketAddr) -> Result<(), Refusal> {
         let ip = destination.ip();
         let ours = |listener: &SocketAddr| {
             listener.port() == destination.port()
@@ -151,7 +162,7 @@ impl Own {
 }
 
 /// Writes an IPv4-mapped IPv6 address as the IPv4 address that it is.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
         IpAddr::V6(_) => address,

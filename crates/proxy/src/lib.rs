@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   server    accept ──▶ original_dst ──▶ destination    where was it going, and may it?
+//!             admission                                  is there room for one more?
 //!   session   client, sniff                              how does it start: v1 or v2?
 //!             upstream ──▶ relay                         dial, handshake, translate or splice
 //! ```
@@ -9,29 +10,37 @@
 //! Bytes flow one way through these, each file knows only those after it, and two traits stand
 //! where the kernel and the network enter: [`OriginalDst`] and [`Dial`].
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod activation;
+mod admission;
 pub mod cli;
 mod client;
 pub mod config;
-mod destination;
+pub mod destination;
 mod interfaces;
 pub mod listen;
+mod memory;
+pub mod notify;
 mod original_dst;
 mod pins;
 pub mod privilege;
+mod quota;
 mod relay;
+pub mod sandbox;
 mod server;
 mod session;
-mod sniff;
+pub mod sniff;
 mod socket;
 pub mod stats;
 mod throttle;
 mod upstream;
+mod watchdog;
 
 pub use config::{Config, Direct, Fallback, Timeouts};
 pub use nix::errno::Errno;
 pub use original_dst::{Kernel, OriginalDst};
+pub use quota::{OwnerOf, owner_of};
 pub use server::serve;
 pub use socket::{Dial, Tcp};
 pub use stats::Stats;

@@ -1,30 +1,53 @@
 //! Opening the daemon's listeners.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use socket2::SockRef;
+use socket2::{Domain, Socket, Type};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpSocket};
 use tracing::warn;
 
-/// A listener could not be opened.
+/// There are no listeners.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}{}", remedy(source))]
-pub struct Error {
-    /// The address asked for.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub source: io::Error,
+pub enum Error {
+    /// One could not be opened.
+    #[error("cannot listen on {address}: {source}{}", remedy(source))]
+    Address {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Addresses were asked for and listeners passed.
+    #[error(
+        "--listen is given, and the service manager passes listeners too: leave --listen out and \
+         set ListenStream= in the .socket unit, or disable that unit"
+    )]
+    Both,
+}
+
+/// The listeners that a service manager `passed`; if there are none, those that [`bind`] opens on
+/// `addresses`.
+///
+/// # Errors
+/// Both are given, or as [`bind`].
+pub fn open(addresses: &[SocketAddr], passed: Vec<TcpListener>) -> Result<Vec<TcpListener>, Error> {
+    match (addresses, passed.is_empty()) {
+        (_, true) => bind(addresses),
+        ([], false) => Ok(passed),
+        _ => Err(Error::Both),
+    }
 }
 
 /// Opens listeners on `addresses`; on the defaults, port 1324 of 127.0.0.1 and ::1, if there are
-/// none. Of the defaults the second is left out where the host has no IPv6. Needs a tokio runtime.
+/// none. Of the defaults the second is left out where the host has no IPv6. They do not block, as a
+/// runtime needs them; opening them takes none, so that it can come before the sandbox, which allows
+/// no listener.
 ///
 /// # Errors
 /// The first address that cannot be listened on.
 pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
-    let listen = |&address| bind_one(address).map_err(|source| Error { address, source });
+    let listen = |&address| bind_one(address).map_err(|source| Error::Address { address, source });
     if !addresses.is_empty() {
         return addresses.iter().map(listen).collect();
     }
@@ -32,7 +55,7 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
     let mut listeners = vec![listen(&v4)?];
     match listen(&v6) {
         Ok(listener) => listeners.push(listener),
-        Err(error) if has_no_ipv6(&error.source) => {
+        Err(Error::Address { source, .. }) if has_no_ipv6(&source) => {
             warn!("this host has no IPv6 loopback address; clients' IPv6 connections are refused");
         }
         Err(error) => return Err(error),
@@ -41,16 +64,15 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
-        SockRef::from(&socket).set_only_v6(true)?;
+        socket.set_only_v6(true)?;
     }
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// `ipv6.disable=1` has no such sockets, `disable_ipv6=1` no such address.
@@ -74,20 +96,34 @@ const DEFAULT_LISTEN: [SocketAddr; 2] = [
 ];
 
 /// Connections that wait to be accepted; the kernel's `somaxconn` may allow fewer.
-const BACKLOG: u32 = 1024;
+const BACKLOG: i32 = 1024;
 
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
+
     use super::*;
 
-    #[tokio::test]
-    async fn an_ipv6_listener_leaves_ipv4_alone() {
+    #[test]
+    fn an_ipv6_listener_leaves_ipv4_alone() {
         let listeners = bind(&["[::]:0".parse().unwrap()]).unwrap();
         assert!(SockRef::from(&listeners[0]).only_v6().unwrap());
     }
 
-    #[tokio::test]
-    async fn a_taken_address_is_named_with_a_remedy() {
+    #[test]
+    fn passed_listeners_stand_in_for_the_defaults_and_exclude_addresses() {
+        let passed = || vec![TcpListener::bind("127.0.0.1:0").unwrap()];
+        let one = passed();
+        let address = one[0].local_addr().unwrap();
+        let opened = open(&[], one).unwrap();
+        assert_eq!(opened.len(), 1);
+        assert_eq!(opened[0].local_addr().unwrap(), address);
+        let both = open(&["127.0.0.1:0".parse().unwrap()], passed());
+        assert!(matches!(both, Err(Error::Both)));
+    }
+
+    #[test]
+    fn a_taken_address_is_named_with_a_remedy() {
         let taken = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = taken[0].local_addr().unwrap();
         let text = bind(&[address]).unwrap_err().to_string();

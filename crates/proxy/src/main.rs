@@ -2,16 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bip324_proxy::cli::Cli;
-use bip324_proxy::{Kernel, Stats, Tcp, listen, privilege, serve};
+use bip324_proxy::{
+    Config, Kernel, Stats, Tcp, activation, listen, notify, owner_of, privilege, sandbox, serve,
+};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::runtime::Runtime;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -25,7 +30,8 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
         }
     };
-    match run(&cli) {
+    let done = if cli.sandbox_status { print_sandbox_status() } else { run(&cli) };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bip324-proxy: {error:#}");
@@ -35,35 +41,43 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    let passed = activation::take()?;
     tracing_subscriber::fmt()
         .with_max_level(cli.log)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
     let group = privilege::clients_group(cli.group.as_deref())?;
     if privilege::check_identity(group)? {
         warn!("the daemon's user is a member of the clients' group: it should not be");
     }
-    let bounding = privilege::drop_all()?;
+    privilege::drop_all()?;
     raise_descriptor_limit(cli.max_sessions);
+    let listeners = listen::open(&cli.listen, passed)?;
+    // While the files that tell of a limit can still be read.
+    let threads = available_parallelism().map_or(1, NonZero::get);
+    let sandbox = sandbox::apply(None)?;
+    if let Some(missing) = sandbox.missing() {
+        warn!("sandbox: {missing}");
+    }
     // Its threads inherit that there is nothing left to gain.
-    let runtime = Runtime::new().context("cannot start threads")?;
-    runtime.block_on(async {
-        privilege::verify(bounding)?;
-        listen_and_serve(cli).await
-    })
+    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = runtime.context("cannot start threads")?;
+    runtime.block_on(run_until_told(cli, listeners))
 }
 
 /// Serves until the first signal to stop, and drains until the second.
-async fn listen_and_serve(cli: &Cli) -> Result<()> {
+async fn run_until_told(cli: &Cli, listeners: Vec<std::net::TcpListener>) -> Result<()> {
     let mut signals = Signals::new()?;
-    let listeners = listen::bind(&cli.listen)?;
+    let listeners: Vec<_> =
+        listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
     let mut addresses = Vec::new();
     for listener in &listeners {
         addresses.push(listener.local_addr()?.to_string());
     }
     info!("ready, listening on {}", addresses.join(", "));
+    notify::ready();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
         // Nothing is sent: dropping the sender is the message.
@@ -72,12 +86,14 @@ async fn listen_and_serve(cli: &Cli) -> Result<()> {
     let told_twice = async {
         signals.recv().await;
         info!("stopping; once more ends the sessions that are left");
+        notify::stopping();
         drop(stop);
         signals.recv().await;
     };
+    let config = Config { watchdog: notify::watchdog(), ..cli.config() };
     let stats = Arc::new(Stats::default());
     tokio::select! {
-        served = serve(listeners, cli.config(), Kernel, Tcp, stats, shutdown) => served?,
+        served = serve(listeners, config, Kernel, owner_of(), Tcp, stats, shutdown) => served?,
         () = told_twice => {}
     }
     info!("stopped");
@@ -105,6 +121,15 @@ impl Signals {
     }
 }
 
+/// Works as any user, root and the clients too: nobody is served.
+fn print_sandbox_status() -> Result<()> {
+    privilege::drop_all()?;
+    let status = sandbox::status()?;
+    print!("{status}");
+    ensure!(status.is_complete(), "not all of the sandbox is in force: this is a bug");
+    Ok(())
+}
+
 /// Two descriptors a session, and some. The soft limit is often too low for it, and ours to raise.
 fn raise_descriptor_limit(max_sessions: usize) {
     let wanted = 2 * max_sessions as u64 + OTHER_DESCRIPTORS;
@@ -126,7 +151,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(privilege::Error::NoGroup(_)) => return EX_CONFIG,
         _ => {}
     }
-    if error.is::<listen::Error>() { EX_UNAVAILABLE } else { EX_OSERR }
+    if error.is::<activation::Error>() {
+        return EX_CONFIG;
+    }
+    match error.downcast_ref() {
+        Some(listen::Error::Both) => EX_CONFIG,
+        Some(listen::Error::Address { .. }) => EX_UNAVAILABLE,
+        None => EX_OSERR,
+    }
 }
 
 const EX_USAGE: u8 = 64;

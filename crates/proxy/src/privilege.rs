@@ -34,11 +34,14 @@ pub enum Error {
     /// `no_new_privs` could not be set.
     #[error("cannot set no_new_privs: {0}")]
     NoNewPrivs(#[source] nix::Error),
+    /// The process could not be made undumpable.
+    #[error("cannot forbid core dumps: {0}")]
+    Dumpable(#[source] nix::Error),
     /// `/proc` is not there or does not say what it should.
     #[error("cannot read {0} in /proc/self: {1}")]
     Proc(&'static str, #[source] io::Error),
-    /// A thread still has what was dropped.
-    #[error("a thread has privileges left ({0}): this is a bug")]
+    /// The process still has what was dropped.
+    #[error("privileges are left ({0}): this is a bug")]
     Left(String),
 }
 
@@ -67,13 +70,17 @@ pub fn check_identity(clients: Option<u32>) -> Result<bool, Error> {
     judge_identity(&status, clients)
 }
 
-/// Gives up every capability and the ways to regain one. Must run before there are other threads:
-/// they inherit what their parent has. Returns whether the bounding set is cleared too, which takes
-/// CAP_SETPCAP; without it `no_new_privs` alone keeps that set from ever being drawn on.
+/// Gives up every capability and the ways to regain one, and proves it; and lets no other process
+/// of the same user read this one's memory, nor a core dump keep it: session keys are in there. The
+/// bounding set is cleared too where CAP_SETPCAP allows it; elsewhere `no_new_privs` alone keeps it
+/// from being drawn on.
+///
+/// Threads inherit what the one has that starts them: there must be no other yet, which is proved,
+/// too.
 ///
 /// # Errors
-/// The kernel refuses, which it does not for a process without privileges.
-pub fn drop_all() -> Result<bool, Error> {
+/// [`Error::Left`], or the kernel refuses, which it does not for a process without privileges.
+pub fn drop_all() -> Result<(), Error> {
     let dropped = || -> Result<bool, caps::errors::CapsError> {
         let bounding = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)?;
         if bounding {
@@ -86,27 +93,10 @@ pub fn drop_all() -> Result<bool, Error> {
     };
     let bounding = dropped().map_err(Error::Capabilities)?;
     prctl::set_no_new_privs().map_err(Error::NoNewPrivs)?;
-    Ok(bounding)
-}
-
-/// Proves, thread by thread, that [`drop_all`] holds for the whole process; for the bounding set
-/// only if that is `bounding`, as [`drop_all`] returned.
-///
-/// # Errors
-/// [`Error::Left`] if it does not, or `/proc` cannot be read.
-pub fn verify(bounding: bool) -> Result<(), Error> {
-    let failed = |error| Error::Proc("task", error);
-    for thread in std::fs::read_dir("/proc/self/task").map_err(failed)? {
-        let path = thread.map_err(failed)?.path().join("status");
-        match std::fs::read_to_string(path) {
-            Ok(status) => judge_privileges(&status, bounding)?,
-            // ESRCH, or no such file: the thread has ended.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Ok(())
+    prctl::set_dumpable(false).map_err(Error::Dumpable)?;
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(|error| Error::Proc("status", error))?;
+    judge_privileges(&status, bounding)
 }
 
 fn judge_identity(status: &str, clients: Option<u32>) -> Result<bool, Error> {
@@ -132,12 +122,17 @@ fn judge_privileges(status: &str, bounding: bool) -> Result<(), Error> {
             return Err(Error::Left(format!("{set} {value}")));
         }
     }
-    let value: String = field(status, "NoNewPrivs")?.collect();
-    if value != "1" { Err(Error::Left(format!("NoNewPrivs {value}"))) } else { Ok(()) }
+    for line in ["NoNewPrivs", "Threads"] {
+        let value: String = field(status, line)?.collect();
+        if value != "1" {
+            return Err(Error::Left(format!("{line} {value}")));
+        }
+    }
+    Ok(())
 }
 
 /// The values of one line of `/proc/PID/status` (proc_pid_status(5)).
-fn field<'a>(
+pub(crate) fn field<'a>(
     status: &'a str,
     name: &'static str,
 ) -> Result<impl Iterator<Item = &'a str> + use<'a>, Error> {
@@ -158,7 +153,8 @@ mod tests {
         format!(
             "Name:\tbip324-proxy\nUid:\t{uid}\nGid:\t{gid}\nGroups:\t{groups} \n\
              CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t{effective}\n\
-             CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t{no_new_privs}\n"
+             CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nThreads:\t1\n\
+             NoNewPrivs:\t{no_new_privs}\n"
         )
     }
 
@@ -189,6 +185,9 @@ mod tests {
         assert!(matches!(judge("0000000000001000", "1"), Err(Error::Left(_))));
         assert!(matches!(judge("0000000000000000", "0"), Err(Error::Left(_))));
         assert!(matches!(judge("nonsense", "1"), Err(Error::Left(_))));
+
+        let threads = status("7", "8", "", "0", "1").replace("Threads:\t1", "Threads:\t2");
+        assert!(matches!(judge_privileges(&threads, false), Err(Error::Left(_))));
 
         let bounded = status("7", "8", "", "0000000000000000", "1");
         assert!(matches!(judge_privileges(&bounded, true), Err(Error::Left(_))));

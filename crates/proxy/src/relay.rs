@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bip324_transport::limits::MAX_READ_AHEAD;
+use bip324_transport::limits::{BATCH, MAX_READ_AHEAD};
 use bip324_transport::{Progress, Receiver, Sender, v1, v2};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
-use crate::socket;
+use crate::memory::{Buffer, Exhausted, Memory};
+use crate::socket::{self, ReadError};
 use crate::stats::{Flow, Live};
 
 /// What happens to the bytes on their way.
@@ -32,9 +33,9 @@ pub(crate) enum Codec {
 pub(crate) struct Pipe {
     pub(crate) codec: Codec,
     /// Received and not translated.
-    pub(crate) input: Vec<u8>,
+    pub(crate) input: Buffer,
     /// Translated and not written.
-    pub(crate) output: Vec<u8>,
+    pub(crate) output: Buffer,
 }
 
 /// One direction of a session.
@@ -64,6 +65,8 @@ pub(crate) enum Error {
     V1(#[from] v1::Error),
     #[error("the peer broke the protocol: {0}")]
     V2(#[from] v2::Error),
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
 }
 
 /// Runs both directions to their ends. Each passes on the FIN of its source; an error in one ends
@@ -120,8 +123,8 @@ async fn next(directions: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> 
 
 impl Pipe {
     /// A pipe that translates `input` first.
-    pub(crate) const fn new(codec: Codec, input: Vec<u8>) -> Self {
-        Self { codec, input, output: Vec::new() }
+    pub(crate) fn new(codec: Codec, input: Buffer, memory: &Arc<Memory>) -> Self {
+        Self { codec, input, output: Buffer::new(memory) }
     }
 }
 
@@ -130,7 +133,7 @@ impl Direction {
     async fn run(mut self) -> Result<(), Error> {
         loop {
             let wants = self.forward().await?;
-            if !self.fill(wants).await.map_err(Error::Read)? {
+            if !self.fill(wants).await? {
                 break;
             }
         }
@@ -158,7 +161,7 @@ impl Direction {
             self.flush().await.map_err(Error::Write)?;
             done += consumed;
             if self.pipe.input.len().saturating_sub(done) < wants {
-                self.pipe.input.drain(..done);
+                self.pipe.input.consume(done);
                 self.trim(longest.max(wants));
                 return Ok(wants);
             }
@@ -170,11 +173,14 @@ impl Direction {
         let rest = input.get_mut(done..).unwrap_or_default();
         let (progress, dropped) = match codec {
             Codec::Encrypt(sender) => {
-                let progress = sender.translate(rest, output)?;
+                output.reserve(output_room(rest.len()))?;
+                let progress = output.append(|output| sender.translate(rest, output))?;
                 (progress, sender.counts().dropped_checksum + sender.counts().dropped_type)
             }
             Codec::Decrypt(receiver) => {
-                (receiver.translate(rest, output)?, receiver.counts().dropped)
+                output.reserve(output_room(rest.len()))?;
+                let progress = output.append(|output| receiver.translate(rest, output))?;
+                (progress, receiver.counts().dropped)
             }
             Codec::Splice => {
                 std::mem::swap(input, output);
@@ -212,7 +218,7 @@ impl Direction {
     }
 
     /// Reads until the input is `wants` long. Returns false at the end of the stream.
-    async fn fill(&mut self, wants: usize) -> io::Result<bool> {
+    async fn fill(&mut self, wants: usize) -> Result<bool, Error> {
         while self.pipe.input.len() < wants {
             consume_budget().await;
             // Grow in few large steps, but never far ahead of what has arrived.
@@ -222,7 +228,7 @@ impl Direction {
                 Some(received) => {
                     self.flow().received.fetch_add(received as u64, Relaxed);
                 }
-                None => self.wait().await?,
+                None => self.wait().await.map_err(Error::Read)?,
             }
         }
         Ok(true)
@@ -237,10 +243,27 @@ impl Direction {
         if let Ok(ready) = timeout(IDLE, self.from.readable()).await {
             return ready;
         }
-        self.pipe.input.shrink_to_fit();
-        self.pipe.output = Vec::new();
+        self.pipe.input.shrink_to(0);
+        self.pipe.output.shrink_to(0);
         self.from.readable().await
     }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Socket(error) => Self::Read(error),
+            ReadError::Memory(exhausted) => Self::Memory(exhausted),
+        }
+    }
+}
+
+/// The most that the translation of `input` bytes appends to an output: one v1 header of 24 bytes
+/// becomes up to 33, a packet of 21 bytes a v1 header; and it starts no message beyond [`BATCH`].
+/// Whole pages, so that a little more input does not mean a new buffer.
+pub(crate) fn output_room(input: usize) -> usize {
+    let longest = input + (input * 3).div_ceil(8);
+    longest.min(BATCH + input + 33).next_multiple_of(4096)
 }
 
 /// Room for one read while no long message is under way.
@@ -272,6 +295,10 @@ mod tests {
     use super::*;
     use crate::stats::{Kind, Stats};
 
+    fn memory() -> Arc<Memory> {
+        Memory::new(64 << 20, Arc::default())
+    }
+
     /// A connection: the relay's end and the far one.
     async fn connection() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -286,7 +313,7 @@ mod tests {
         let to = "203.0.113.2:8333".parse().unwrap();
         let session = Arc::new(Stats::default()).register(Kind::Fallback, to, None);
         let relay = tokio::spawn(async move {
-            let pipe = || Pipe::new(Codec::Splice, Vec::new());
+            let pipe = || Pipe::new(Codec::Splice, Buffer::new(&memory()), &memory());
             run(&client, &peer, pipe(), pipe(), &session.live).await
         });
         (relay, far_client, far_peer)
@@ -298,11 +325,9 @@ mod tests {
         let to = Arc::clone(&from);
         let destination = "203.0.113.2:8333".parse().unwrap();
         let session = Arc::new(Stats::default()).register(Kind::V2, destination, None);
-        let pipe = Pipe {
-            codec: Codec::Splice,
-            input: Vec::with_capacity(4_000_000),
-            output: Vec::with_capacity(4_000_000),
-        };
+        let mut pipe = Pipe::new(Codec::Splice, Buffer::new(&memory()), &memory());
+        pipe.input.reserve(4_000_000).unwrap();
+        pipe.output.reserve(4_000_000).unwrap();
         let live = Arc::clone(&session.live);
         Direction { from, to, pipe, live, flow: |live| &live.to_peer, oversized: 0 }
     }
@@ -326,12 +351,45 @@ mod tests {
         assert_eq!(direction.pipe.input.capacity(), 4_000_000);
     }
 
+    /// The codecs' worst cases: many empty messages, and one long one behind a full batch.
+    #[test]
+    fn the_room_for_output_is_never_too_small() {
+        for messages in [1, 7, 1000, 20_000] {
+            assert!(output_room(24 * messages) >= 33 * messages);
+            assert!(output_room(21 * messages) >= 24 * messages);
+        }
+        let long = 24 + 4_000_000;
+        assert!(output_room(BATCH * 24 / 33 + long) >= BATCH + long + 9);
+        assert!(output_room(long) < long + BATCH + 8192, "no more than needed");
+        assert_eq!(output_room(0), 0);
+    }
+
+    /// However many longer messages stall in other sessions, clients keep up with the headers.
+    #[tokio::test]
+    async fn a_full_headers_message_passes_in_the_last_quarter_of_the_memory() {
+        const HEADERS: usize = v1::HEADER_LEN + 3 + 2000 * 81;
+        let memory = Memory::new(8 << 20, Arc::default());
+        let _stalled = memory.share(6 << 20).unwrap();
+        let mut direction = after_a_long_message().await;
+        let (from, mut far) = connection().await;
+        direction.from = from;
+        direction.pipe = Pipe::new(Codec::Splice, Buffer::new(&memory), &memory);
+        let writer = tokio::spawn(async move { far.write_all(&vec![7; 2 * HEADERS]).await });
+        for wants in [v1::HEADER_LEN, HEADERS] {
+            assert!(direction.fill(wants).await.unwrap());
+            let Pipe { input, output, .. } = &mut direction.pipe;
+            output.reserve(output_room(input.len())).unwrap();
+        }
+        writer.abort();
+    }
+
     #[tokio::test]
     async fn a_small_buffer_of_the_handshake_does_not_make_for_small_reads() {
         let mut direction = after_a_long_message().await;
         let (from, mut far) = connection().await;
         direction.from = from;
-        direction.pipe.input = Vec::with_capacity(1024);
+        direction.pipe.input = Buffer::new(&memory());
+        direction.pipe.input.reserve(1024).unwrap();
         far.write_all(&[7; READ]).await.unwrap();
         direction.from.readable().await.unwrap();
         assert!(direction.fill(1).await.unwrap());

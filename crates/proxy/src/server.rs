@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
+use crate::admission::{Admission, Full};
 use crate::config::Config;
-use crate::destination::{Origin, Own, classify};
+use crate::destination::{Own, classify};
 use crate::interfaces;
+use crate::memory::Memory;
 use crate::original_dst::OriginalDst;
 use crate::pins::Pins;
+use crate::quota::OwnerOf;
 use crate::session::{self, Shared};
 use crate::socket::{self, Dial};
-use crate::stats::{Reason, Stats};
+use crate::stats::Stats;
 use crate::throttle::Throttle;
+use crate::{notify, watchdog};
 
 /// Serves connections to `listeners` until `shutdown` completes, then lets sessions end by
 /// themselves for [`drain`](crate::config::Timeouts::drain) and closes what is left.
@@ -34,6 +38,7 @@ pub async fn serve<O: OriginalDst, D: Dial>(
     listeners: Vec<TcpListener>,
     config: Config,
     original_dst: O,
+    owner_of: OwnerOf,
     dialler: D,
     stats: Arc<Stats>,
     shutdown: impl Future<Output = ()>,
@@ -41,30 +46,37 @@ pub async fn serve<O: OriginalDst, D: Dial>(
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
     let (stop, stopping) = watch::channel(());
     let original_dst = Arc::new(original_dst);
-    let permits = Arc::new(Semaphore::new(config.max_sessions));
+    let memory = Memory::new(config.max_memory, Arc::clone(&stats));
+    let admission = Arc::new(Admission::new(&config, owner_of, Arc::clone(&memory)));
     let shared = Arc::new(Shared {
         config,
         dialler,
         own: Own::new(addresses, interfaces::addresses),
         pins: Pins::default(),
+        direct_memory: memory.half(),
+        memory,
         stats,
         throttle: Throttle::default(),
     });
 
+    let period = shared.config.watchdog;
+    let (watcher, links) = watchdog::ring(listeners.len());
     let mut acceptors = JoinSet::new();
-    for listener in listeners {
+    for (listener, watch) in listeners.into_iter().zip(links) {
         let acceptor = Acceptor {
             listener,
             original_dst: Arc::clone(&original_dst),
-            permits: Arc::clone(&permits),
+            admission: Arc::clone(&admission),
             shared: Arc::clone(&shared),
             backoff: Backoff::default(),
             sessions: JoinSet::new(),
+            watch,
         };
         acceptors.spawn(acceptor.run(stopping.clone()));
     }
     tokio::select! {
         () = shutdown => {}
+        () = watcher.watch(period, notify::alive) => {}
         Some(ended) = acceptors.join_next() => ended?,
     }
     drop(stop);
@@ -78,11 +90,11 @@ pub async fn serve<O: OriginalDst, D: Dial>(
 struct Acceptor<O, D> {
     listener: TcpListener,
     original_dst: Arc<O>,
-    /// One for every session that may be, over all listeners.
-    permits: Arc<Semaphore>,
+    admission: Arc<Admission>,
     shared: Arc<Shared<D>>,
     backoff: Backoff,
     sessions: JoinSet<()>,
+    watch: watchdog::Link,
 }
 
 impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
@@ -90,6 +102,7 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
         loop {
             tokio::select! {
                 _ = stopping.changed() => break,
+                () = self.watch.turn() => {}
                 Some(ended) = self.sessions.join_next() => report(ended, &self.shared.stats),
                 accepted = accept(&self.listener, self.backoff.until) => match accepted {
                     Ok((stream, peer)) => self.accepted(stream, peer),
@@ -114,25 +127,23 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
             return;
         };
         let origin = classify(answer, local, peer, &self.shared.own);
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        // The canary needs none: it is answered with one line, which a new socket always takes.
-        if permit.is_err() && origin != Ok(Origin::Canary) {
-            return self.refuse(&stream, now);
-        }
+        let ticket = match self.admission.admit(origin, peer, local) {
+            Ok(ticket) => ticket,
+            Err(full) => return self.refuse(&stream, full, now),
+        };
         let session = session::run(Arc::clone(&self.shared), stream, origin, now);
         self.sessions.spawn(async move {
             session.await;
-            drop(permit);
+            drop(ticket);
         });
     }
 
     /// One too many is reset at once rather than left waiting in the queue, so that its client can
     /// turn elsewhere.
-    fn refuse(&self, stream: &TcpStream, now: Instant) {
-        self.shared.stats.count_refused(Reason::Full);
-        if let Some(suppressed) = self.shared.throttle.pass(Reason::Full, now) {
-            let max = self.shared.config.max_sessions;
-            warn!("connection refused: all {max} sessions of --max-sessions are taken{suppressed}");
+    fn refuse(&self, stream: &TcpStream, full: Full, now: Instant) {
+        self.shared.stats.count_refused(full.reason());
+        if let Some(suppressed) = self.shared.throttle.pass(full.reason(), now) {
+            warn!("connection refused: {full}{suppressed}");
         }
         // If this fails, the connection is closed all the same.
         let _ = socket::reset_on_close(stream);

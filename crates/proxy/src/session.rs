@@ -14,13 +14,14 @@ use tracing::{debug, info, warn};
 use crate::client::{self, Client};
 use crate::config::{Config, Direct, Fallback};
 use crate::destination::{self, Origin, Own, Refusal};
+use crate::memory::{Buffer, Memory};
 use crate::pins::Pins;
 use crate::relay::{self, Codec, Pipe};
 use crate::sniff::Start;
 use crate::socket::{self, Dial};
 use crate::stats::{Kind, Live, Reason, Registration, Stats};
 use crate::throttle::Throttle;
-use crate::upstream::{self, Budget, Encrypted};
+use crate::upstream::{self, Budget, Encrypted, Peer};
 
 /// What all sessions share.
 pub(crate) struct Shared<D> {
@@ -28,6 +29,9 @@ pub(crate) struct Shared<D> {
     pub(crate) dialler: D,
     pub(crate) own: Own,
     pub(crate) pins: Pins,
+    pub(crate) memory: Arc<Memory>,
+    /// For sessions that were not redirected.
+    pub(crate) direct_memory: Arc<Memory>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) throttle: Throttle,
 }
@@ -70,6 +74,11 @@ pub(crate) async fn run<D: Dial>(
         Error::Refused(Refusal::Untracked | Refusal::Lookup(_)) | Error::Downgrade => {
             if let Some(suppressed) = shared.throttle.pass(reason, now) {
                 warn!("connection refused: {error}{suppressed}");
+            }
+        }
+        _ if reason == Reason::Memory => {
+            if let Some(suppressed) = shared.throttle.pass(reason, now) {
+                warn!("session ended: {error}{suppressed}");
             }
         }
         Error::Client(client::Error::Closed | client::Error::Broken(_)) | Error::Relay(_) => {
@@ -124,12 +133,12 @@ async fn establish<D: Dial>(
     }
     socket::prepare(&stream, &shared.config.timeouts).map_err(client::Error::Broken)?;
 
-    let mut client = Client::new(stream);
     let timeouts = &shared.config.timeouts;
-    let prefix = match origin {
-        Origin::Direct => timeouts.direct_prefix,
-        _ => timeouts.client_prefix,
+    let (memory, prefix) = match origin {
+        Origin::Direct => (&shared.direct_memory, timeouts.direct_prefix),
+        _ => (&shared.memory, timeouts.client_prefix),
     };
+    let mut client = Client::new(stream, memory);
     let end = accepted + prefix;
     let start = timeout_at(end, client.start()).await.map_err(|_| client::Error::Silent)??;
     match (origin, start) {
@@ -179,6 +188,8 @@ impl<D: Dial> Shared<D> {
         let peer = self.dial(&mut client, to, budget.connect_end(timeouts)).await?;
         let silence_end = budget.silence_end(Instant::now(), self.config.fallback, timeouts);
         let agent = self.config.user_agent_suffix.then_some(USER_AGENT);
+        let memory = Arc::clone(client.received.memory());
+        let peer = Peer::new(peer, &memory);
         let shaken =
             upstream::handshake(&mut client, peer, magic, silence_end, timeouts, agent).await;
         match shaken {
@@ -187,7 +198,7 @@ impl<D: Dial> Shared<D> {
                 let Client { stream: client, received } = client;
                 let Encrypted { stream: peer, session, received: input, to_client: output } =
                     encrypted;
-                let up = Pipe::new(Codec::Encrypt(Box::new(session.sender)), received);
+                let up = Pipe::new(Codec::Encrypt(Box::new(session.sender)), received, &memory);
                 let codec = Codec::Decrypt(Box::new(session.receiver));
                 let down = Pipe { codec, input, output };
                 let registration = self.stats.register(Kind::V2, to, Some(session.id));
@@ -224,8 +235,9 @@ impl<D: Dial> Shared<D> {
     ) -> Result<Established, Error> {
         let peer = self.dial(&mut client, to, end).await?;
         let Client { stream: client, received } = client;
-        let up = Pipe::new(Codec::Splice, received);
-        let down = Pipe::new(Codec::Splice, Vec::new());
+        let memory = Arc::clone(received.memory());
+        let up = Pipe::new(Codec::Splice, received, &memory);
+        let down = Pipe::new(Codec::Splice, Buffer::new(&memory), &memory);
         let registration = self.stats.register(kind, to, None);
         Ok(Established { client, peer, up, down, registration })
     }
@@ -280,11 +292,15 @@ impl Error {
                 client::Error::NotVersion(_)
                 | client::Error::VersionTooLong(_)
                 | client::Error::VersionChecksum => Reason::NotVersion,
+                client::Error::Memory(_) => Reason::Memory,
             },
             Self::Upstream(upstream::Error::Dial(_) | upstream::Error::DialTimeout) => {
                 Reason::Unreachable
             }
             Self::Upstream(upstream::Error::NotV2) => Reason::NotV2,
+            Self::Upstream(upstream::Error::Memory(_)) | Self::Relay(relay::Error::Memory(_)) => {
+                Reason::Memory
+            }
             Self::Upstream(_) => Reason::Handshake,
             Self::Downgrade => Reason::Downgrade,
             Self::Relay(_) => Reason::Broken,
@@ -317,6 +333,8 @@ mod tests {
             dialler: Tcp,
             own: Own::new(Vec::new(), Vec::new),
             pins: Pins::default(),
+            memory: Memory::new(0, Arc::default()),
+            direct_memory: Memory::new(0, Arc::default()),
             stats: Arc::default(),
             throttle: Throttle::default(),
         });

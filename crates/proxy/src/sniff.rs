@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// How a client starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
+pub enum Start {
     /// With a v1 VERSION on the network of this magic, whichever it is.
     V1(Magic),
     /// With something that is no v1 message: it speaks v2 itself.
@@ -20,13 +20,13 @@ pub(crate) enum Start {
 /// would leave in plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the client starts with a v1 message other than VERSION")]
-pub(crate) struct NotVersion;
+pub struct NotVersion;
 
 /// Decides from what has arrived of the prefix: `None` needs more.
 ///
 /// A refusal comes as soon as the bytes allow it, the rest with the 16th byte, so that nothing is
 /// dialled for less.
-pub(crate) fn decide(received: &[u8]) -> Result<Option<Start>, NotVersion> {
+pub fn decide(received: &[u8]) -> Result<Option<Start>, NotVersion> {
     let Some((magic, command)) = received.split_first_chunk() else {
         return Ok(None);
     };

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, TcpKeepalive};
+use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Timeouts;
+use crate::memory::{Buffer, Exhausted};
 
 /// Opens connections to peers.
 pub trait Dial: Send + Sync + 'static {
@@ -28,6 +30,15 @@ impl Dial for Tcp {
     async fn dial(&self, to: SocketAddr) -> io::Result<TcpStream> {
         TcpStream::connect(to).await
     }
+}
+
+/// Why nothing was read.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
 }
 
 /// Sends small messages at once, as Bitcoin Core does, and finds out when the other end is gone.
@@ -77,9 +88,9 @@ pub(crate) async fn reset_when_sent(stream: &TcpStream, patience: Duration) -> i
 /// when less than half of that is left. Returns 0 at the end of the stream. Cancel-safe.
 pub(crate) async fn read_some(
     stream: &TcpStream,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer,
     room: usize,
-) -> io::Result<usize> {
+) -> Result<usize, ReadError> {
     loop {
         stream.readable().await?;
         consume_budget().await;
@@ -92,15 +103,15 @@ pub(crate) async fn read_some(
 /// As [`read_some`], but returns `None` rather than wait.
 pub(crate) fn read_now(
     stream: &TcpStream,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer,
     room: usize,
-) -> io::Result<Option<usize>> {
-    if buffer.capacity() - buffer.len() < room.div_ceil(2) {
-        buffer.reserve_exact(room);
+) -> Result<Option<usize>, ReadError> {
+    if buffer.room() < room.div_ceil(2) {
+        buffer.reserve(room)?;
     }
-    match stream.try_read_buf(buffer) {
+    match buffer.append(|bytes| stream.try_read_buf(bytes)) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        result => result.map(Some),
+        result => Ok(Some(result?)),
     }
 }
 

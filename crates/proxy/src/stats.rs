@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bip324_transport::v2::SessionId;
@@ -23,6 +23,10 @@ pub enum Kind {
 pub enum Reason {
     /// All sessions are taken.
     Full,
+    /// The user has as many direct sessions as one may have, or all users together as they may.
+    UserFull,
+    /// No memory was left for a new session, or for what an old one received.
+    Memory,
     /// The kernel does not know where a redirected connection was going.
     Untracked,
     /// The destination is one that the policy never dials.
@@ -58,6 +62,7 @@ pub struct Stats {
     refused: Mutex<BTreeMap<Reason, u64>>,
     live: Mutex<BTreeMap<u64, Arc<Live>>>,
     next_id: AtomicU64,
+    memory: AtomicUsize,
 }
 
 /// An established session.
@@ -124,6 +129,22 @@ impl Stats {
     /// The sessions established right now, oldest first.
     pub fn sessions(&self) -> Vec<Arc<Live>> {
         lock(&self.live).values().cloned().collect()
+    }
+
+    /// Bytes that all sessions' buffers and states take right now.
+    pub fn memory(&self) -> usize {
+        self.memory.load(Relaxed)
+    }
+
+    /// Adds `bytes` to [`Self::memory`], unless it were more than `limit` then.
+    pub(crate) fn take_memory(&self, bytes: usize, limit: usize) -> bool {
+        let sum = |taken: usize| taken.checked_add(bytes).filter(|&sum| sum <= limit);
+        self.memory.fetch_update(Relaxed, Relaxed, sum).is_ok()
+    }
+
+    /// Takes away what [`Self::take_memory`] added.
+    pub(crate) fn give_memory(&self, bytes: usize) {
+        self.memory.fetch_sub(bytes, Relaxed);
     }
 
     pub(crate) fn count_accepted(&self) {

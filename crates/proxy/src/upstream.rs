@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bip324_transport::v1::{self, HEADER_LEN, Header, Magic};
@@ -16,16 +17,18 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::{self, Client};
 use crate::config::{Fallback, Timeouts};
 use crate::destination::Own;
-use crate::socket::{self, Dial};
+use crate::memory::{Buffer, Exhausted, Memory};
+use crate::relay;
+use crate::socket::{self, Dial, ReadError};
 
 /// A peer that has proved to speak v2.
 pub(crate) struct Encrypted {
     pub(crate) stream: TcpStream,
     pub(crate) session: Session,
     /// Received after the version packet and not translated yet.
-    pub(crate) received: Vec<u8>,
+    pub(crate) received: Buffer,
     /// Translated for the client and not written yet.
-    pub(crate) to_client: Vec<u8>,
+    pub(crate) to_client: Buffer,
 }
 
 /// Why there is no session with the peer. No text names its address.
@@ -54,6 +57,9 @@ pub(crate) enum Error {
     V1(#[from] v1::Error),
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// Says nothing about the peer, so never a reason to speak v1.
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
 }
 
 /// When the peer must have answered, counted from the client's connect.
@@ -132,14 +138,13 @@ pub(crate) async fn dial<D: Dial>(
 /// Not cancel-safe: cancelled, the connection is good for nothing.
 pub(crate) async fn handshake(
     client: &mut Client,
-    stream: TcpStream,
+    mut peer: Peer,
     magic: Magic,
     silence_end: Instant,
     timeouts: &Timeouts,
     user_agent: Option<&str>,
 ) -> Result<Encrypted, Error> {
     let exchange = KeyExchange::new(Role::Initiator, magic)?;
-    let mut peer = Peer { stream, received: Vec::new(), sent: 0 };
     let flight = exchange.first_flight();
     match within(silence_end, client, peer.first_contact(&flight)).await {
         Err(Error::Closed | Error::Broken(_) | Error::Timeout) if peer.may_speak_v1_only() => {
@@ -153,10 +158,13 @@ pub(crate) async fn handshake(
     let version = peer.while_connected(timeout_at(end, client.version())).await?;
     let length = version.map_err(|_| client::Error::Silent)??;
     let message = client.received.get(..length).unwrap_or_default();
-    let mut flight = Vec::new();
-    let mut session = exchange.complete(&key, &mut flight);
-    session.sender.translate(&with_user_agent(message, user_agent), &mut flight)?;
-    client.received.drain(..length);
+    let message = with_user_agent(message, user_agent);
+    let mut flight = Buffer::new(&peer.memory);
+    flight.reserve(VERSION_PACKET + relay::output_room(message.len()))?;
+    let mut session = flight.append(|flight| exchange.complete(&key, flight));
+    flight.append(|flight| session.sender.translate(&message, flight))?;
+    drop(message);
+    client.received.consume(length);
 
     within(end, client, peer.send(&flight)).await?;
     let to_client = within(end, client, peer.establish(&mut session.receiver)).await?;
@@ -164,15 +172,21 @@ pub(crate) async fn handshake(
 }
 
 /// A peer in the middle of the handshake.
-struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     /// Received and not used yet.
-    received: Vec<u8>,
+    received: Buffer,
     /// Bytes handed to the kernel.
     sent: usize,
+    memory: Arc<Memory>,
 }
 
 impl Peer {
+    /// A peer that has just been connected to.
+    pub(crate) fn new(stream: TcpStream, memory: &Arc<Memory>) -> Self {
+        Self { stream, received: Buffer::new(memory), sent: 0, memory: Arc::clone(memory) }
+    }
+
     /// Sends the first flight and waits for the first byte of the answer.
     async fn first_contact(&mut self, flight: &[u8]) -> Result<(), Error> {
         self.send(flight).await?;
@@ -183,7 +197,7 @@ impl Peer {
     async fn key(&mut self) -> Result<[u8; KEY_LEN], Error> {
         loop {
             if let Some(&key) = self.received.first_chunk() {
-                self.received.drain(..KEY_LEN);
+                self.received.consume(KEY_LEN);
                 return Ok(key);
             }
             self.read().await?;
@@ -191,11 +205,13 @@ impl Peer {
     }
 
     /// Reads until the version packet is authenticated. Returns what is translated by then.
-    async fn establish(&mut self, receiver: &mut Receiver) -> Result<Vec<u8>, Error> {
-        let mut to_client = Vec::new();
+    async fn establish(&mut self, receiver: &mut Receiver) -> Result<Buffer, Error> {
+        let mut to_client = Buffer::new(&self.memory);
         loop {
-            let progress = receiver.translate(&mut self.received, &mut to_client)?;
-            self.received.drain(..progress.consumed);
+            to_client.reserve(relay::output_room(self.received.len()))?;
+            let received = &mut self.received;
+            let progress = to_client.append(|out| receiver.translate(received, out))?;
+            self.received.consume(progress.consumed);
             if receiver.is_established() {
                 return Ok(to_client);
             }
@@ -242,7 +258,8 @@ impl Peer {
         match socket::read_some(&self.stream, &mut self.received, READ).await {
             Ok(0) => Err(Error::Closed),
             Ok(_) => Ok(()),
-            Err(error) => Err(Error::Broken(error)),
+            Err(ReadError::Socket(error)) => Err(Error::Broken(error)),
+            Err(ReadError::Memory(exhausted)) => Err(exhausted.into()),
         }
     }
 }
@@ -271,6 +288,9 @@ fn with_user_agent<'a>(message: &'a [u8], agent: Option<&str>) -> Cow<'a, [u8]> 
     };
     appended().map_or(Cow::Borrowed(message), Cow::Owned)
 }
+
+/// More bytes than a garbage terminator and a version packet have.
+const VERSION_PACKET: usize = 64;
 
 /// Room for one read: the largest first flight and some packets.
 const READ: usize = 8 * 1024;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bip324_proxy::{Config, Dial, Errno, Fallback, OriginalDst, Stats, Timeouts, serve};
+use bip324_proxy::{Config, Dial, Errno, Fallback, OriginalDst, OwnerOf, Stats, Timeouts, serve};
 use bip324_testkit::peer::{Peer, Session, Wire, frame, within};
 use bip324_transport::command::Command;
 use bip324_transport::v1::Magic;
@@ -46,6 +46,8 @@ struct State {
     /// The original destination, by the client's address. Unlisted ones were not redirected.
     answers: HashMap<SocketAddr, Result<SocketAddr, Errno>>,
     routes: HashMap<SocketAddr, Route>,
+    /// Who owns clients, by their address. Unlisted ones have no known owner.
+    owners: HashMap<SocketAddr, u32>,
     dials: Vec<SocketAddr>,
     /// Duplicates of the daemon's sockets, accepted and dialled, if they are wanted.
     sockets: Option<Vec<OwnedFd>>,
@@ -84,6 +86,7 @@ impl Daemon {
             vec![listener],
             config,
             network.clone(),
+            network.owner_of(),
             network.clone(),
             Arc::clone(&stats),
             async {
@@ -126,16 +129,31 @@ impl Daemon {
         self.connect_as(None).await
     }
 
+    /// A client of this user that was not redirected.
+    pub(crate) async fn connect_direct_as(&self, owner: Option<u32>) -> Result<Wire> {
+        let socket = self.socket()?;
+        let client = socket.local_addr()?;
+        self.network.set_answer(client, Err(Errno::ENOENT));
+        self.network.set_owner(client, owner);
+        Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
+    }
+
     /// A client about which the kernel says `answer`.
     pub(crate) async fn connect_as(
         &self,
         answer: Option<Result<SocketAddr, Errno>>,
     ) -> Result<Wire> {
+        let socket = self.socket()?;
+        self.network.set_answer(socket.local_addr()?, answer.unwrap_or(Err(Errno::ENOENT)));
+        Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
+    }
+
+    /// A socket with an address of its own.
+    fn socket(&self) -> Result<TcpSocket> {
         let socket =
             if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.bind(SocketAddr::new(self.address.ip(), 0))?;
-        self.network.set_answer(socket.local_addr()?, answer.unwrap_or(Err(Errno::ENOENT)));
-        Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
+        Ok(socket)
     }
 
     /// A client that has sent VERSION, and its peer, which has the daemon's key and has sent
@@ -207,6 +225,18 @@ impl Network {
     /// What the kernel says about the next connection from `client`, whatever it said before.
     fn set_answer(&self, client: SocketAddr, answer: Result<SocketAddr, Errno>) {
         self.0.lock().unwrap().answers.insert(client, answer);
+    }
+
+    /// Who owns the next connection from `client`, whoever it was before.
+    fn set_owner(&self, client: SocketAddr, owner: Option<u32>) {
+        let mut state = self.0.lock().unwrap();
+        state.owners.remove(&client);
+        state.owners.extend(owner.map(|owner| (client, owner)));
+    }
+
+    fn owner_of(&self) -> OwnerOf {
+        let state = Arc::clone(&self.0);
+        Arc::new(move |client, _| state.lock().unwrap().owners.get(&client).copied())
     }
 
     /// From now on dials to `public` go `route`.

@@ -2,11 +2,15 @@
 //! destination and the dialling are doubles. Clients and peers are scripted down to the byte.
 //!
 //! Test names begin with the case of the checklist that they hold: C the handshake against a
-//! scripted responder, D fallback, E detection of what the client speaks, F faults, H loops, I
-//! what leaves the host and what a stranger may do.
+//! scripted responder, D fallback, E detection of what the client speaks, F faults, G bounds, H
+//! loops, I what leaves the host and what a stranger may do.
 //!
 //! `cfg(test)` is always set here; it tells clippy that these modules are tests in every line.
 
+#[cfg(test)]
+mod activation;
+#[cfg(test)]
+mod caps;
 #[cfg(test)]
 mod destination;
 #[cfg(test)]
@@ -20,6 +24,8 @@ mod first_flight;
 #[cfg(test)]
 mod flow;
 #[cfg(test)]
+mod forbidden;
+#[cfg(test)]
 mod handshake;
 #[cfg(test)]
 mod harness;
@@ -31,6 +37,8 @@ mod packets;
 mod process;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod sandbox;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

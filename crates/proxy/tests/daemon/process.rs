@@ -1,12 +1,14 @@
 //! What only a process of its own can show: descriptors, signals, privileges, logs, exit codes.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Result, ensure};
 use bip324_proxy::Timeouts;
 use bip324_testkit::peer::{End, PATIENCE};
 use bip324_transport::v2::KEY_LEN;
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -162,6 +164,20 @@ async fn assert_unprivileged(program: &Program, sets: &[&str]) -> Result<()> {
             ensure!(field(&status, set)? == "0000000000000000", "{set}");
         }
         ensure!(field(&status, "NoNewPrivs")? == "1");
+        ensure!(field(&status, "Seccomp")? == "2", "a thread without the filter");
+    }
+    Ok(())
+}
+
+/// Another process of the same user would need to own these files to read the daemon's memory.
+#[tokio::test]
+async fn i6_its_memory_is_out_of_reach_of_its_own_user() -> Result<()> {
+    let program = Program::start()?;
+    let ours = fs::metadata("/proc/self/mem")?.uid();
+    ensure!(ours == geteuid().as_raw(), "owners in /proc do not tell what they should");
+    for file in ["mem", "environ"] {
+        let owner = fs::metadata(format!("/proc/{}/{file}", program.id))?.uid();
+        ensure!(owner == 0, "{file} belongs to {owner}");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bip324_testkit::activation::{Notifications, passing};
 use bip324_testkit::peer::{PATIENCE, Peer, Session, Wire, within};
 use bip324_testkit::process::{Process, output};
 use nix::unistd::geteuid;
@@ -25,18 +27,39 @@ pub(crate) struct Program {
 }
 
 /// A folder that is removed with all that is in it.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Program {
     pub(crate) fn start() -> Result<Self> {
         Self::start_with_descriptors(1024)
     }
 
+    /// With these arguments, and the ordinary limits.
+    pub(crate) fn start_with(arguments: &[&str]) -> Result<Self> {
+        Self::start_by(unprivileged(Command::new("env")), arguments)
+    }
+
+    /// With these sockets passed to it, and these names of theirs, instead of an address.
+    pub(crate) fn start_passed(sockets: &[BorrowedFd<'_>], names: Option<&str>) -> Result<Self> {
+        let command = unprivileged(passing(sockets, names)?);
+        Self::start_in(Folder::new()?, command, &MANY_SESSIONS)
+    }
+
+    /// With a service manager that it notifies, and these variables of that one.
+    pub(crate) fn start_notifying(variables: &[(&str, &str)]) -> Result<(Self, Notifications)> {
+        let folder = Folder::new()?;
+        let notifications = Notifications::open(&folder.0)?;
+        let (name, path) = notifications.variable();
+        let mut command = unprivileged(Command::new("env"));
+        command.env(name, path).envs(variables.iter().copied());
+        Ok((Self::start_in(folder, command, &LISTEN)?, notifications))
+    }
+
     /// With a limit to its open files that it cannot raise.
     pub(crate) fn start_with_descriptors(limit: u32) -> Result<Self> {
         let mut command = Command::new("prlimit");
         command.arg(format!("--nofile={limit}:{limit}"));
-        Self::start_by(unprivileged(command))
+        Self::start_by(unprivileged(command), &MANY_SESSIONS)
     }
 
     /// With CAP_SETPCAP, which only root can give it.
@@ -45,17 +68,20 @@ impl Program {
         let mut command = Command::new("setpriv");
         command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
         command.args(["--clear-groups", "--inh-caps=+setpcap", "--ambient-caps=+setpcap"]);
-        Self::start_by(command)
+        Self::start_by(command, &MANY_SESSIONS)
     }
 
     /// By a command that runs the one in its last arguments.
-    fn start_by(mut command: Command) -> Result<Self> {
-        let folder = Folder::new()?;
-        command.arg(program(&folder)?).args(["--listen", "127.0.0.1:0", "--direct", "any"]);
+    fn start_by(command: Command, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(Folder::new()?, command, &[&LISTEN, arguments].concat())
+    }
+
+    fn start_in(folder: Folder, mut command: Command, arguments: &[&str]) -> Result<Self> {
+        command.arg(program(&folder)?).args(["--direct", "any"]).args(arguments);
         let mut process = Process::spawn("daemon", command, &folder.0)?;
         let address = process.wait_for_log("where it listens", PATIENCE, |log| {
             let (_, rest) = log.split_once("ready, listening on ")?;
-            rest.lines().next()?.trim().parse().ok()
+            rest.lines().next()?.split(',').next()?.trim().parse().ok()
         })?;
         let id = process.id();
         Ok(Self { process, folder, address, id })
@@ -66,10 +92,24 @@ impl Program {
         unprivileged(Command::new(self.folder.0.join(NAME)))
     }
 
+    /// As [`Self::command`], with these sockets passed to it.
+    pub(crate) fn command_passed(
+        &self,
+        sockets: &[BorrowedFd<'_>],
+        names: &str,
+    ) -> Result<Command> {
+        let mut command = unprivileged(passing(sockets, Some(names))?);
+        command.arg(self.folder.0.join(NAME));
+        Ok(command)
+    }
+
     /// A client that has sent VERSION, and its peer, which has sent nothing.
     pub(crate) async fn meet(&self) -> Result<(Wire, Session)> {
+        self.meet_on(self.connect().await?).await
+    }
+
+    async fn meet_on(&self, mut client: Wire) -> Result<(Wire, Session)> {
         let peer = Peer::listen().await?;
-        let mut client = self.connect().await?;
         let version = version_to(peer.address()?, "/light:1.0/");
         client.write(&message("version", &version)).await?;
         Ok((client, peer.meet(MAGIC).await?))
@@ -77,7 +117,12 @@ impl Program {
 
     /// An established session.
     pub(crate) async fn open(&self) -> Result<(Wire, Session)> {
-        let (mut client, mut session) = self.meet().await?;
+        self.open_on(self.connect().await?).await
+    }
+
+    /// An established session of this client.
+    pub(crate) async fn open_on(&self, client: Wire) -> Result<(Wire, Session)> {
+        let (mut client, mut session) = self.meet_on(client).await?;
         let opening = session.opening(&[]);
         session.wire.write(&opening).await?;
         session.finish().await?;
@@ -104,6 +149,11 @@ impl Program {
     /// Memory that it has asked for, used or not, in KiB.
     pub(crate) fn allocated_memory(&self) -> Result<u64> {
         kibibytes(&self.status("VmData")?)
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.id))?.count())
     }
 
     /// A value of /proc/PID/status.
@@ -134,7 +184,7 @@ impl Program {
 }
 
 impl Folder {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("bip324-daemon-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -175,6 +225,12 @@ pub(crate) fn field(status: &str, name: &str) -> Result<String> {
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     Ok(value.with_context(|| format!("no {name}"))?.trim().to_owned())
 }
+
+/// A free port.
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+/// All clients of a test are one user's.
+const MANY_SESSIONS: [&str; 2] = ["--max-direct-per-user", "512"];
 
 /// uid and gid that own nothing.
 const NOBODY: u32 = 65534;
