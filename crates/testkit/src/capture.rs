@@ -1,7 +1,8 @@
 //! What crosses the wire, by tcpdump.
 
+use std::collections::HashSet;
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use nix::sys::signal::Signal;
 use crate::lab::Lab;
 use crate::namespace::{Family, WIRE};
 use crate::node::Network;
+use crate::plaintext;
 use crate::process::Process;
 use crate::wait::wait_for;
 
@@ -35,10 +37,30 @@ impl<'lab> Capture<'lab> {
     ///
     /// Where tcpdump does not start.
     pub fn start(lab: &'lab Lab) -> Result<Self> {
+        Self::start_keeping(lab, PACKET_BYTES)
+    }
+
+    /// As [`Self::start`], but keeps only the first 512 bytes of each packet, and so keeps up with a
+    /// hundred times as many: for clients whose messages are short.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_of_heads(lab: &'lab Lab) -> Result<Self> {
+        Self::start_keeping(lab, "512")
+    }
+
+    fn start_keeping(lab: &'lab Lab, bytes: &str) -> Result<Self> {
         let file = lab.folder().join("wire.pcap");
+        // What an earlier capture said and saw would be taken for this one's.
+        for old in [&file, &lab.folder().join("tcpdump.log")] {
+            if old.exists() {
+                fs::remove_file(old)?;
+            }
+        }
         let mut command = lab.host.command("tcpdump");
         command.args(["-i", WIRE, "-n", "-U", "--immediate-mode", "-Z", "root"]);
-        command.args(["-s", PACKET_BYTES, "-B", BUFFER_KIB, "-w"]);
+        command.args(["-s", bytes, "-B", BUFFER_KIB, "-w"]);
         command.arg(&file).arg(format!("tcp or udp port {MARKER_PORT}"));
         let mut tcpdump = Process::spawn("tcpdump", command, lab.folder())?;
         tcpdump
@@ -79,7 +101,7 @@ impl<'lab> Capture<'lab> {
 }
 
 impl Traffic {
-    /// Fails unless there was traffic, without the magic and without the word `version`.
+    /// Fails unless there was traffic, and no v1 in it.
     ///
     /// # Errors
     ///
@@ -106,11 +128,41 @@ impl Traffic {
         self.packets.is_empty()
     }
 
-    /// Packets that hold the network's magic or the word `version`.
+    /// Those packets of it that were sent to `ip`.
+    pub fn sent_to(&self, ip: IpAddr) -> Self {
+        let sent = self.packets.iter().filter(|packet| header(packet).is_some_and(|h| h.to == ip));
+        Self { packets: sent.cloned().collect() }
+    }
+
+    /// Connections that somebody tried to open, however often he repeated the SYN of one.
+    pub fn dials(&self) -> usize {
+        let syns = self.packets.iter().filter_map(|packet| header(packet)).filter(|h| h.opens);
+        syns.map(|h| (h.to, h.from_port)).collect::<HashSet<_>>().len()
+    }
+
+    /// Number of TCP packets.
+    pub fn packets(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Packets that hold v1, as [`plaintext::find`] finds it.
     pub fn plaintext(&self, network: Network) -> usize {
-        let plain =
-            |packet: &&Vec<u8>| contains(packet, &network.magic()) || contains(packet, b"version");
-        self.packets.iter().filter(plain).count()
+        self.packets.iter().filter(|packet| plaintext::find(packet, network).is_some()).count()
+    }
+
+    /// Packets that hold one of `words`. Among n bytes of ciphertext, four given ones turn up n times
+    /// in 2^32: where there are millions, ask for more than a magic.
+    pub fn holding(&self, words: &[&[u8]]) -> usize {
+        let holds = |packet: &&Vec<u8>| words.iter().any(|word| contains(packet, word));
+        self.packets.iter().filter(holds).count()
+    }
+
+    /// Those packets of it whose traffic class (IPv4: type of service) has these upper six bits. The
+    /// lower two are the network's.
+    pub fn of_class(&self, class: u8) -> Self {
+        let same =
+            |packet: &&Vec<u8>| header(packet).is_some_and(|h| (h.class ^ class) & 0xFC == 0);
+        Self { packets: self.packets.iter().filter(same).cloned().collect() }
     }
 }
 
@@ -129,8 +181,36 @@ fn split(file: &[u8]) -> Result<Vec<Vec<u8>>> {
     Ok(packets)
 }
 
+/// What the headers of a TCP packet say.
+struct Header {
+    to: IpAddr,
+    from_port: u16,
+    /// SYN without ACK.
+    opens: bool,
+    class: u8,
+}
+
+/// Reads the headers of an Ethernet frame with TCP in it. `None` where there is no IP.
+fn header(frame: &[u8]) -> Option<Header> {
+    let (ethertype, packet) = frame.get(12..)?.split_first_chunk()?;
+    let (&first, &second) = (packet.first()?, packet.get(1)?);
+    let (class, to, tcp) = match *ethertype {
+        [0x08, 0x00] => {
+            let to = IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?);
+            (second, to, packet.get(usize::from(first & 0x0F) * 4..)?)
+        }
+        [0x86, 0xDD] => {
+            let to = IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?);
+            ((first << 4) | (second >> 4), to, packet.get(40..)?)
+        }
+        _ => return None,
+    };
+    let from_port = u16::from_be_bytes(*tcp.first_chunk()?);
+    Some(Header { to, from_port, opens: tcp.get(13)? & 0x12 == 0x02, class })
+}
+
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
+    memchr::memmem::find(bytes, wanted).is_some()
 }
 
 const MARKER: &[u8] = b"bip324-test: end of capture";

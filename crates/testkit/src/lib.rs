@@ -3,16 +3,22 @@
 //! Everything is made by a test for itself and removed when dropped, so tests run side by side.
 //! What the machine lacks makes a test fail and say what to run.
 
+pub mod activation;
 pub mod capture;
 pub mod clients;
 pub mod daemon;
+pub mod echo;
+pub mod hammer;
 pub mod identity;
 pub mod lab;
 pub mod namespace;
 pub mod node;
 pub mod peer;
+pub mod plaintext;
 pub mod prerequisite;
 pub mod process;
 pub mod rules;
+pub mod supervisor;
 pub mod v1;
+pub mod vitals;
 pub mod wait;

@@ -39,7 +39,8 @@ impl Family {
         self.address(2)
     }
 
-    const fn address(self, last: u8) -> IpAddr {
+    /// The address of this number in the network that the wire joins: 1 is the host's, 2 the peer's.
+    pub const fn address(self, last: u8) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)),
             Self::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 0xb324, 0, 0, 0, 0, 0, last as u16)),
@@ -120,6 +121,16 @@ impl Namespace {
             setfsgid(group);
             work()
         })
+    }
+
+    /// Gives the end of the wire in this namespace one more address.
+    ///
+    /// # Errors
+    ///
+    /// Where `ip` fails.
+    pub fn add_address(&self, address: IpAddr) -> Result<()> {
+        let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+        assign(&self.name, address, family.prefix())
     }
 
     fn processes(&self) -> Vec<Pid> {

@@ -4,6 +4,7 @@
 //! of keys and ciphers alone, so that a test can send any garbage, decoy, header, length or tag at
 //! any moment, and none of it goes through the code under test.
 
+mod lab;
 mod session;
 mod wire;
 
@@ -13,6 +14,7 @@ use anyhow::Result;
 use bip324_transport::v1::Magic;
 use tokio::net::TcpListener;
 
+pub use lab::version_to;
 pub use session::{Opener, Packet, Sealer, Session, long_form};
 pub use wire::{End, PATIENCE, Wire, frame, within};
 

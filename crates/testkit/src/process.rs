@@ -27,10 +27,24 @@ impl Process {
     /// # Errors
     ///
     /// Where the log cannot be written or the program not started.
-    pub fn spawn(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+    pub fn spawn(name: &str, command: Command, folder: &Path) -> Result<Self> {
+        Self::spawn_with_input(name, command, folder, Stdio::piped())
+    }
+
+    /// As [`Self::spawn`], with this as its input.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::spawn`].
+    pub fn spawn_with_input(
+        name: &str,
+        mut command: Command,
+        folder: &Path,
+        input: Stdio,
+    ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
-        command.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file).process_group(0);
+        command.stdin(input).stdout(file.try_clone()?).stderr(file).process_group(0);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         Ok(Self { name: name.to_owned(), child, log })
     }

@@ -10,6 +10,7 @@ use bitcoin::p2p::address::Address;
 use bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
 use bitcoin::p2p::message_network::VersionMessage;
 use bitcoin::p2p::{Magic, ServiceFlags};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::Lab;
 use crate::node::{Network, PORT};
@@ -39,6 +40,23 @@ impl V1Client {
     /// Where the connection is refused or takes longer than 10 s.
     pub fn redirected(lab: &Lab, network: Network, peer: IpAddr) -> Result<Self> {
         let connect = || connect(peer);
+        let stream = lab.host.run_as_group(client_gid()?, connect)?;
+        Ok(Self { stream, network })
+    }
+
+    /// As [`Self::redirected`], over a Multipath TCP socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::redirected`], and where the kernel has no MPTCP.
+    pub fn redirected_multipath(lab: &Lab, network: Network, peer: IpAddr) -> Result<Self> {
+        let address = SocketAddr::new(peer, PORT);
+        let connect = || {
+            let socket =
+                Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::MPTCP))?;
+            socket.connect_timeout(&address.into(), LIMIT)?;
+            with_limits(socket.into())
+        };
         let stream = lab.host.run_as_group(client_gid()?, connect)?;
         Ok(Self { stream, network })
     }
@@ -146,7 +164,10 @@ impl V1Client {
 }
 
 fn connect(peer: IpAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&SocketAddr::new(peer, PORT), LIMIT)?;
+    with_limits(TcpStream::connect_timeout(&SocketAddr::new(peer, PORT), LIMIT)?)
+}
+
+fn with_limits(stream: TcpStream) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;

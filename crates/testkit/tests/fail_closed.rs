@@ -6,6 +6,7 @@ use bip324_testkit::daemon::Daemon;
 use bip324_testkit::lab::Lab;
 use bip324_testkit::namespace::Family;
 use bip324_testkit::node::{Network, Node};
+use bip324_testkit::process::output;
 use bip324_testkit::rules;
 use bip324_testkit::v1::{End, V1Client};
 use bip324_testkit::wait::{PATIENCE, wait_for};
@@ -149,6 +150,22 @@ fn the_unsent_data_of_a_closed_client_leaks_without_the_guard() -> Result<()> {
     })
 }
 
+/// H4: with the connection tracking table emptied, the mark of a closed client is gone too.
+#[test]
+fn the_unsent_data_of_a_closed_client_that_conntrack_forgot_is_reset() -> Result<()> {
+    Lab::run(|lab| {
+        let _running = start(lab)?;
+        let capture = Capture::start(lab)?;
+        drop(session_with_unsent_data(lab)?);
+        let before = rules::counted(lab, "guard_output")?;
+        forget_connections(lab)?;
+        wait_for("the guard", PATIENCE, || {
+            Ok((rules::counted(lab, "guard_output")? > before).then_some(()))
+        })?;
+        capture.stop()?.require_no_plaintext(NETWORK)
+    })
+}
+
 /// H5: installing the rules again is one transaction; sessions do not notice.
 #[test]
 fn a_session_survives_a_reload_of_the_rules() -> Result<()> {
@@ -196,6 +213,13 @@ fn session_with_unsent_data(lab: &Lab) -> Result<V1Client> {
     rules::nft(lab, "add rule inet deaf input iif lo tcp dport 1324 drop")?;
     client.write(&client.version())?;
     Ok(client)
+}
+
+/// Empties the connection tracking table.
+fn forget_connections(lab: &Lab) -> Result<()> {
+    let mut flush = lab.host.command("conntrack");
+    flush.arg("-F");
+    output(flush).map(drop)
 }
 
 fn wait_for_leak(capture: &Capture<'_>) -> Result<()> {

@@ -148,6 +148,26 @@ fn a_session_survives_a_conntrack_flush() -> Result<()> {
     })
 }
 
+/// A Multipath TCP socket connects through a socket that the kernel makes for it; it is redirected
+/// all the same, and the daemon, which speaks plain TCP, leaves it with that one path.
+#[test]
+fn h8_a_multipath_client_is_redirected() -> Result<()> {
+    Lab::run(|lab| {
+        let node = Node::start(lab, NETWORK, &[])?;
+        rules::up(lab)?;
+        let _daemon = Daemon::start(lab, &[])?;
+        let capture = Capture::start(lab)?;
+        for family in Family::BOTH {
+            let mut client = V1Client::redirected_multipath(lab, NETWORK, family.peer())?;
+            client.handshake()?;
+            client.ping(1)?;
+        }
+        let peers = node.peers()?;
+        ensure!(peers.iter().all(|peer| peer.transport_protocol_type == "v2"), "{peers:?}");
+        capture.stop()?.require_no_plaintext(NETWORK)
+    })
+}
+
 /// H10: what was connected before the rules is not redirected; the guard resets it, and the
 /// client's next connection is redirected.
 #[test]

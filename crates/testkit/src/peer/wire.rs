@@ -77,15 +77,22 @@ impl Wire {
     ///
     /// Where the connection does not end within [`PATIENCE`].
     pub async fn rest(&mut self) -> Result<(Vec<u8>, End)> {
-        within("the connection to end", async {
-            let mut bytes = Vec::new();
-            match self.stream.read_to_end(&mut bytes).await {
-                Ok(_) => Ok((bytes, End::Fin)),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok((bytes, End::Reset)),
-                Err(error) => Err(error).context("reading to the end"),
-            }
-        })
-        .await?
+        self.rest_within(PATIENCE).await
+    }
+
+    /// As [`Self::rest`], but with another limit.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection does not end within `limit`.
+    pub async fn rest_within(&mut self, limit: Duration) -> Result<(Vec<u8>, End)> {
+        let mut bytes = Vec::new();
+        let read = timeout(limit, self.stream.read_to_end(&mut bytes)).await;
+        match read.with_context(|| format!("waited {limit:?} in vain for the connection to end"))? {
+            Ok(_) => Ok((bytes, End::Fin)),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok((bytes, End::Reset)),
+            Err(error) => Err(error).context("reading to the end"),
+        }
     }
 
     /// Sends a FIN; reading goes on.
