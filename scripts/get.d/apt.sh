@@ -45,7 +45,7 @@ unpack_from_sid() {
     shift
     rm -rf "$state"
     mkdir -p "$state/lists/partial" "$state/cache/archives/partial" "$state/parts"
-    sid_source >"$state/sources.list"
+    debian_source sid >"$state/sources.list"
     local -a apt=(apt-get
         -o "Dir::Etc::SourceList=$state/sources.list" -o "Dir::Etc::SourceParts=$state/parts"
         -o "Dir::Etc::Preferences=/dev/null" -o "Dir::Etc::PreferencesParts=$state/parts"
@@ -63,9 +63,9 @@ unpack_from_sid() {
     rm -rf "$state"
 }
 
-# A source line for unstable, from the mirror and with the keys that this machine's own Debian
-# comes from. apt itself reads the sources, so both of their file formats are covered.
-sid_source() {
+# debian_source SUITE: a source line for it, from the mirror and with the keys that this machine's own
+# Debian comes from. apt itself reads the sources, so both of their file formats are covered.
+debian_source() {
     local suite entry uri keys
     # shellcheck source=/dev/null
     suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
@@ -79,7 +79,7 @@ sid_source() {
     [[ -n $entry ]] || die "apt's sources name no Debian mirror for '$suite'"
     read -r _ uri entry <<<"$entry"
     keys=$(signing_keys "${entry%:*}")
-    printf 'deb %s%s sid main\n' "${keys:+[signed-by=$keys] }" "$uri"
+    printf 'deb %s%s %s main\n' "${keys:+[signed-by=$keys] }" "$uri" "$1"
 }
 
 # signing_keys FILE: the keyring that a .list or .sources file names, if it does.
