@@ -1,0 +1,359 @@
+//! Files over one another, and the command line over them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use crate::file::{Error, File};
+use crate::keys::{KEYS, Key};
+use crate::settings::Settings;
+
+/// Where both programs look unless a file is named.
+pub const FOLDER: &str = "/etc/bip324-proxy";
+
+/// The first file in there; those of `config.d` come after it.
+pub const DEFAULT_FILE: &str = "/etc/bip324-proxy/config.toml";
+
+/// A configuration, and what each part of it comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    settings: Settings,
+    origins: BTreeMap<&'static str, Origin>,
+    files: Vec<PathBuf>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    #[default]
+    Default,
+    /// A file and a line of it.
+    File(PathBuf, usize),
+    /// The command line.
+    CommandLine,
+}
+
+/// A value that is another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Name of the key.
+    pub key: &'static str,
+    /// [`Key::reload`].
+    pub reload: bool,
+    /// What held before, as a value of TOML.
+    pub before: String,
+    /// What holds now.
+    pub after: String,
+}
+
+impl Layers {
+    /// Reads the file that is named; otherwise `config.toml` in `folder`, and over it, key by key and
+    /// in the order of their names, the files of `config.d` there that end in `.toml`. Of those that
+    /// are not named none has to be there.
+    ///
+    /// # Errors
+    /// A file cannot be read, or says what is not understood.
+    pub fn read(named: Option<&Path>, folder: &Path) -> Result<Self, Error> {
+        let mut files = Vec::new();
+        match named {
+            Some(path) => files.push(File::read(path)?),
+            None => {
+                match File::read(&folder.join("config.toml")) {
+                    Err(Error::Read(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+                    file => files.push(file?),
+                }
+                for path in drop_ins(&folder.join("config.d"))? {
+                    files.push(File::read(&path)?);
+                }
+            }
+        }
+        let mut layers = Self::default();
+        for file in files {
+            layers.add(file);
+        }
+        layers.check_ports()?;
+        Ok(layers)
+    }
+
+    fn add(&mut self, file: File) {
+        let File { path, settings, lines } = file;
+        self.settings = settings.over(std::mem::take(&mut self.settings));
+        for (key, line) in lines {
+            self.origins.insert(key, Origin::File(path.clone(), line));
+        }
+        self.files.push(path);
+    }
+
+    /// A redirected packet would look like one that escaped the redirect.
+    fn check_ports(&self) -> Result<(), Error> {
+        let listen = self.settings.listen_port();
+        let redirected = self.settings.ports.iter().flatten().copied().map(NonZeroU16::get);
+        let Origin::File(path, line) = self.origin("ports") else {
+            return Ok(());
+        };
+        if redirected.into_iter().any(|port| port == listen) {
+            let reason = format!("`ports`: {listen} is the daemon's own port, see `listen`");
+            return Err(Error::Content { path, line, reason });
+        }
+        Ok(())
+    }
+
+    /// The command line over them.
+    #[must_use]
+    pub fn with_command_line(mut self, said: Settings) -> Self {
+        for key in values(&said).keys() {
+            if let Some(key) = KEYS.iter().find(|known| known.name == key) {
+                self.origins.insert(key.name, Origin::CommandLine);
+            }
+        }
+        self.settings = said.over(self.settings);
+        self
+    }
+
+    /// What they say together.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The files that were read, in their order.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Where the value of a key comes from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Each key and what holds for it: a value of TOML, or nothing, where silence is not the same as
+    /// naming the default.
+    pub(crate) fn effective(&self) -> impl Iterator<Item = (&'static Key, Option<String>)> {
+        let values = values(&self.settings.clone().with_defaults());
+        KEYS.iter().map(move |key| (key, values.get(key.name).map(toml::Value::to_string)))
+    }
+
+    /// What holds in `new` and did not here.
+    #[must_use]
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
+        let pairs = self.effective().zip(new.effective());
+        let changed = pairs.filter(|((_, before), (_, after))| before != after);
+        let change =
+            |((key, before), (_, after)): ((&Key, Option<String>), (_, Option<String>))| {
+                let text = |value: Option<String>| value.unwrap_or_else(|| "not given".to_owned());
+                let Key { name: key, reload, .. } = *key;
+                Change { key, reload, before: text(before), after: text(after) }
+            };
+        changed.map(change).collect()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::CommandLine => f.write_str("the command line"),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, before, after, .. } = self;
+        write!(f, "{key} from {before} to {after}")
+    }
+}
+
+/// What is said. Plain data with string keys: there is nothing that could fail.
+fn values(settings: &Settings) -> Table {
+    Table::try_from(settings).unwrap_or_default()
+}
+
+/// Hidden files are editors'.
+fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |error| Error::Read(folder.into(), error);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.extension() == Some(OsStr::new("toml")) && !hidden {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::{Direct, Log};
+
+    /// A folder with these files, removed when dropped.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let unique = format!("bip324-config-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(unique);
+            fs::create_dir_all(&folder).unwrap();
+            let folder = Self(folder);
+            for (name, text) in files {
+                let path = folder.0.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            folder
+        }
+
+        fn read(&self) -> Result<Layers, String> {
+            Layers::read(None, &self.0).map_err(|error| error.to_string())
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn later_files_win_key_by_key() {
+        let folder = Folder::new(
+            "order",
+            &[
+                ("config.toml", "log = 'warn'\nmax_sessions = 1\n\ndirect = 'off'\n"),
+                ("config.d/20-b.toml", "max_sessions = 3\n"),
+                ("config.d/10-a.toml", "\nmax_sessions = 2\ndirect = 'any'\n"),
+                ("config.d/30-c.toml.dpkg-old", "nonsense"),
+                ("config.d/.30-c.toml", "nonsense"),
+                ("config.d/README", "nonsense"),
+            ],
+        );
+        let layers = folder.read().unwrap();
+        let said = layers.settings();
+        assert_eq!((said.log, said.max_sessions), (Some(Log::Warn), Some(3)));
+        assert_eq!(said.direct, Some(Direct::Any));
+        let from = |file: &str, line| Origin::File(folder.0.join(file), line);
+        assert_eq!(layers.origin("log"), from("config.toml", 1));
+        assert_eq!(layers.origin("max_sessions"), from("config.d/20-b.toml", 1));
+        assert_eq!(layers.origin("direct"), from("config.d/10-a.toml", 3));
+        assert_eq!(layers.origin("group"), Origin::Default);
+        let files = ["config.toml", "config.d/10-a.toml", "config.d/20-b.toml"];
+        assert_eq!(layers.files(), files.map(|file| folder.0.join(file)));
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let folder = Folder::new("line", &[("config.toml", "log = 'warn'\nmax_sessions = 1\n")]);
+        let said = Settings { log: Some(Log::Debug), ..Settings::default() };
+        let layers = folder.read().unwrap().with_command_line(said);
+        assert_eq!(layers.settings().log, Some(Log::Debug));
+        assert_eq!(layers.settings().max_sessions, Some(1));
+        assert_eq!(layers.origin("log"), Origin::CommandLine);
+        assert_ne!(layers.origin("max_sessions"), Origin::CommandLine);
+    }
+
+    #[test]
+    fn nothing_has_to_be_there_but_what_is_named() {
+        let folder = Folder::new("missing", &[]);
+        let layers = folder.read().unwrap();
+        assert_eq!((layers.settings(), layers.files().len()), (&Settings::default(), 0));
+        assert!(Layers::read(None, &folder.0.join("none")).is_ok());
+
+        let named = folder.0.join("named.toml");
+        let said = Layers::read(Some(&named), &folder.0).unwrap_err();
+        assert!(matches!(said, Error::Read(ref path, _) if *path == named), "{said}");
+    }
+
+    #[test]
+    fn a_named_file_is_all_there_is() {
+        let files = [("config.toml", "log = 'warn'\n"), ("other/x.toml", "direct = 'any'\n")];
+        let folder = Folder::new("named", &files);
+        let layers = Layers::read(Some(&folder.0.join("other/x.toml")), &folder.0).unwrap();
+        let direct = Some(Direct::Any);
+        assert_eq!(*layers.settings(), Settings { direct, ..Settings::default() });
+    }
+
+    #[test]
+    fn what_is_there_must_be_readable() {
+        let folder = Folder::new("folder", &[("config.toml/x", "")]);
+        let said = folder.read().unwrap_err();
+        assert!(said.starts_with("cannot read ") && said.ends_with("config.toml"), "{said}");
+
+        let folder = Folder::new("file", &[("config.d", "")]);
+        let said = folder.read().unwrap_err();
+        assert!(said.starts_with("cannot read ") && said.ends_with("config.d"), "{said}");
+
+        let folder = Folder::new("latin", &[("config.d/x.toml", "")]);
+        fs::write(folder.0.join("config.d/x.toml"), b"# \xe4\n").unwrap();
+        let said = folder.read().unwrap_err();
+        assert!(said.starts_with("cannot read ") && said.ends_with("x.toml"), "{said}");
+    }
+
+    #[test]
+    fn an_error_names_the_file_that_has_it() {
+        let folder = Folder::new(
+            "error",
+            &[("config.toml", "log = 'info'\n"), ("config.d/10-a.toml", "\n\nmax_session = 2\n")],
+        );
+        let said = folder.read().unwrap_err();
+        let at = folder.0.join("config.d/10-a.toml").display().to_string();
+        assert_eq!(said, at + ":3: unknown key `max_session`: did you mean `max_sessions`?");
+    }
+
+    #[test]
+    fn the_daemon_s_own_port_is_not_redirected() {
+        let folder = Folder::new(
+            "ports",
+            &[
+                ("config.toml", "\nports = [8333, 2000]\n"),
+                ("config.d/a.toml", "listen = ['127.0.0.1:2000']\n"),
+            ],
+        );
+        let said = folder.read().unwrap_err();
+        assert!(
+            said.ends_with("config.toml:2: `ports`: 2000 is the daemon's own port, see `listen`"),
+            "{said}"
+        );
+        let folder = Folder::new("default-port", &[("config.toml", "ports = [1324]\n")]);
+        assert!(folder.read().unwrap_err().contains(":1: `ports`: 1324 is the daemon's own"));
+    }
+
+    #[test]
+    fn changes_are_of_what_holds_not_of_what_is_said() {
+        let said = |text| {
+            let mut layers = Layers::default();
+            layers.add(File::parse(text, Path::new("x")).unwrap());
+            layers
+        };
+        let changes = |before, after| {
+            let changes = said(before).changes(&said(after));
+            changes.iter().map(Change::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(changes("", "log = 'info'\npassthrough = true\nports = [8333]\n"), [""; 0]);
+        assert_eq!(
+            changes("max_sessions = 512\n", "max_sessions = 2000\nlisten = ['[::1]:9']\n"),
+            [
+                "listen from not given to [\"[::1]:9\"]",
+                "max_sessions from 512 to 2000",
+                "max_memory from 256 to 1000"
+            ]
+        );
+        assert_eq!(changes("ports = [1, 2]\n", "ports = [2, 1]\n"), [""; 0]);
+    }
+}
