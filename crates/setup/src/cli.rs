@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod run;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -10,7 +12,7 @@ use crate::plan::{Config, DEFAULT_LISTEN_PORT, DEFAULT_PORT};
 
 /// Installs the nftables redirect of bip324-proxy and proves that it works.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "bip324-setup", version)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
