@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # What comes from Debian as it is: for building, for tests in network namespaces, for checks of
-# the scripts. Sourced by scripts/get.
+# the scripts, man pages and completions. Sourced by scripts/get.
 
 get_base() {
     apt_need build-essential pkg-config libmnl-dev libnftnl-dev ca-certificates \
-        nftables iproute2 conntrack tcpdump procps util-linux passwd sudo
+        nftables iproute2 conntrack tcpdump procps util-linux passwd sudo \
+        groff-base mandoc zsh fish
     say "base: here"
 }
 

@@ -1,0 +1,62 @@
+//! The shells understand their completions.
+
+use std::process::Output;
+
+use crate::written::{WRITTEN, expect_no_complaint, files, names, programs, read, run};
+
+#[test]
+fn every_file_has_the_name_by_which_its_shell_finds_it() {
+    assert_eq!(names("completions/bash"), ["bip324-proxy", "bip324-run", "bip324-setup"]);
+    assert_eq!(names("completions/zsh"), ["_bip324-proxy", "_bip324-run", "_bip324-setup"]);
+    let fish = ["bip324-proxy.fish", "bip324-run.fish", "bip324-setup.fish"];
+    assert_eq!(names("completions/fish"), fish);
+}
+
+#[test]
+fn every_option_is_completed() {
+    for (name, _, options) in programs() {
+        let bash = read(&format!("completions/bash/{name}"));
+        let zsh = read(&format!("completions/zsh/_{name}"));
+        let fish = read(&format!("completions/fish/{name}.fish"));
+        for option in options {
+            assert!(bash.contains(&format!("--{option}")), "{name}: --{option}");
+            assert!(zsh.contains(&format!("--{option}")), "{name}: --{option}");
+            assert!(fish.contains(&format!("-l {option}")), "{name}: --{option}");
+        }
+    }
+}
+
+#[test]
+fn each_shell_can_read_its_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        for file in files(&format!("completions/{shell}")) {
+            expect_no_complaint(shell, shell, &["-n"], &file);
+        }
+    }
+}
+
+/// What bash does for `bip324-run WORDS<TAB>`, with bash-completion's own function replaced.
+fn bash_completes(words: &str) -> String {
+    let script = format!(
+        r#"
+        _command_offset() {{ echo "offset $1"; }}
+        source "$0"
+        COMP_WORDS=(bip324-run {words}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+        _bip324_run_client bip324-run "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
+        echo "${{COMPREPLY[*]}}"
+        "#
+    );
+    let file = WRITTEN.join("completions/bash/bip324-run");
+    let Output { stdout, stderr, .. } = run("bash", "bash", &["-c", &script], &file);
+    assert!(stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn bash_completes_options_and_then_the_client() {
+    assert_eq!(bash_completes("--listen"), "--listen-port");
+    assert_eq!(bash_completes("elec"), "offset 1");
+    assert_eq!(bash_completes("--group g elec"), "offset 3");
+    assert_eq!(bash_completes("--group = g elec --x"), "offset 4");
+    assert_eq!(bash_completes("''"), "offset 1");
+}
