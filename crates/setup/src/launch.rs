@@ -11,8 +11,9 @@
 //!   variable is read here but `PATH`, by `execvp`, to find a command that runs with the caller's own
 //!   rights. (The standard library reads `RUST_BACKTRACE`, for a panic; clap the terminal's colours.)
 //!   No configuration file is read either.
-//! - **Descriptors 0 to 2.** Rust's runtime opens /dev/null for those that are closed, before `main`,
-//!   so that no socket of ours becomes the command's standard output. Ours are all close-on-exec.
+//! - **Descriptors 0 to 2.** Those that are closed are opened before `main`, so that no socket of ours
+//!   becomes the command's standard output: as /dev/full and /dev/null, the wrong way round, by glibc
+//!   where the bit counted, else as /dev/null by Rust's runtime. Ours are all close-on-exec.
 //! - **Limits and signals.** They can end this process early, or stop it for long; the exec comes last,
 //!   after every check, so that nothing is started then.
 //! - **A debugger.** None can attach: until its exec the process is not dumpable. One that was there
