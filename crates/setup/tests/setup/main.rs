@@ -24,6 +24,8 @@ mod launch; // `bip324-run`, and what the command gets from it
 #[cfg(test)]
 mod launch_refused; // `bip324-run`, and when it starts nothing
 #[cfg(test)]
+mod launch_wrapped; // `bip324-run`, started by a wrapper as on NixOS
+#[cfg(test)]
 mod manager; // a stand-in for the service manager
 #[cfg(test)]
 mod netns; // namespaces, users and captures
