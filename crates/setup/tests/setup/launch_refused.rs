@@ -169,8 +169,8 @@ fn another_users_answer_to_the_canary_while_there_are_no_rules() {
 #[test]
 fn no_more_descriptors() {
     let (netns, _daemon) = sound();
-    // Four are enough to load the program, where the caller of the tests has left none open.
-    let limited = ["prlimit", "--nofile=4", "--", "sh", "-c", r#"exec "$@" 3<&-"#, "sh"];
+    // Four are enough to load a program, where the caller of the tests has left no more open.
+    let limited = ["sh", "-c", r#"exec prlimit --nofile=4 -- "$@" 3<&-"#, "sh"];
     let caller = [&MEMBER[..], &limited].concat();
     let output = attempt(&netns, &PACKAGED, &caller, &[]);
     assert_refused(&netns, &output, 71, &["Too many open files"]);
