@@ -261,7 +261,7 @@ fn compare_rules(
     let standing = standing::read(config, ruleset, Some(group.gid), net_admin)?;
     match standing.state {
         State::Absent => Err(Failure::NoTable(config.clone())),
-        State::Blocked => Err(Failure::Blocked(
+        State::Blocked | State::Shut => Err(Failure::Blocked(
             config.clone(),
             canary_address(SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen_port))),
         )),

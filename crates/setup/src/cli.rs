@@ -29,6 +29,9 @@ pub enum Command {
     Guard(Guard),
     /// Remove the rules, and a block that a guard left; clients then connect in plaintext
     Down(Down),
+    /// Refuse the clients, beneath whatever stands: what a redirect does not take goes nowhere. Where the
+    /// configuration cannot be used, refuses all TCP of the group but to this host
+    Block(Block),
     /// Compare the rules with what `up` would install; show counters, group and listeners
     Status(Status),
     /// Prove, as a member of the group, that the redirect reaches the daemon; as root, compare the
@@ -87,6 +90,17 @@ pub struct Down {
     pub dry_run: bool,
 }
 
+/// Arguments of `block`.
+#[derive(Debug, Args)]
+pub struct Block {
+    /// Whom to refuse, and where.
+    #[command(flatten)]
+    pub redirect: Redirect,
+    /// Print the rules as nft text and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// Arguments of `status`: those that `up` was given.
 #[derive(Debug, Args)]
 pub struct Status {
@@ -141,5 +155,15 @@ impl Redirect {
         };
         let group = self.group.clone().or(file.group).unwrap_or_default();
         Ok(Config { group, ports, listen_port: self.listen_port })
+    }
+
+    /// The group that the command line names.
+    pub(crate) fn group(&self) -> Option<GroupName> {
+        self.group.clone()
+    }
+
+    /// The files that [`Self::config`] reads, the one that has the last word last.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.file.iter().cloned().collect()
     }
 }

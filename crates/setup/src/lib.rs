@@ -4,6 +4,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod block;
 mod canary;
 pub mod check;
 pub mod cli;

@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use bip324_setup::block::Block;
 use bip324_setup::check::{Proof, check};
 use bip324_setup::cli::{self, Cli, Command};
 use bip324_setup::exit::{Error, Exit};
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Up(arguments) => up(&arguments),
         Command::Guard(arguments) => run_guard(&arguments),
         Command::Down(arguments) => down(&arguments),
+        Command::Block(arguments) => block(&arguments),
         Command::Status(arguments) => status(&arguments),
         Command::Check(arguments) => run_check(&arguments),
     };
@@ -103,6 +105,19 @@ fn down(arguments: &cli::Down) -> Outcome {
     guard::apply(&socket, &batch, &net_admin)?;
     let text = "clients connect in plaintext from now on: no table of ours stands\n";
     Ok((text.to_owned(), Exit::Ok))
+}
+
+fn block(arguments: &cli::Block) -> Outcome {
+    let block = Block::new(&arguments.redirect);
+    if let Some(error) = &block.unusable {
+        complain(&format!("the configuration cannot be used: {}", error.line()));
+    }
+    let exit = block.unusable.as_ref().map_or(Exit::Ok, Error::exit);
+    if arguments.dry_run {
+        return Ok((block.ruleset.to_string(), exit));
+    }
+    let standing = block.put()?;
+    Ok((block.says(standing) + "\n", exit))
 }
 
 /// A socket to change the rules by, unless a guard would put them back.

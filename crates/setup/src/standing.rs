@@ -15,8 +15,10 @@ use crate::privilege::NetAdmin;
 pub enum State {
     /// There are no rules: clients connect in plaintext.
     Absent,
-    /// A stopped guard's block refuses the clients.
+    /// A block refuses the clients, as a guard that was stopped leaves it.
     Blocked,
+    /// A block refuses all TCP of the group, since the configuration could not be used.
+    Shut,
     /// The redirect stands, and so it does until something removes it.
     Installed,
     /// The redirect stands, and a guard puts it back when something removes it.
@@ -68,6 +70,7 @@ pub fn read(
     let keeper = Keeper::of(redirect.as_ref());
     let mut differences = Vec::new();
     let mut expected = None;
+    let mut blocked = State::Blocked;
     if let Some(gid) = gid {
         if let Some(redirect) = &redirect {
             let contents = contents(ruleset, gid)?;
@@ -76,13 +79,17 @@ pub fn read(
         } else if let Some(block) = &block {
             let ruleset = Ruleset::block(config);
             differences = block.differences(&contents(&ruleset, gid)?, &ruleset);
+            let ruleset = Ruleset::block_all(config.group.clone());
+            if block.differences(&contents(&ruleset, gid)?, &ruleset).is_empty() {
+                (blocked, differences) = (State::Shut, Vec::new());
+            }
         }
     }
     let comparable = gid.is_some() && differences.is_empty();
     let state = match &redirect {
         None if block.is_none() => State::Absent,
         _ if !comparable => State::Differs,
-        None => State::Blocked,
+        None => blocked,
         Some(table) if table.is_owned() => State::Guarded,
         Some(table) if table.is_orphaned() => State::Orphaned,
         Some(_) if keeper.is_some() => State::Watched,

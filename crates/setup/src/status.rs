@@ -123,6 +123,11 @@ impl fmt::Display for Status {
                 "absent, and table inet {BLOCK_TABLE} refuses clients since a guard was stopped: \
                  run `sudo systemctl start bip324-guard` or `sudo {up}`"
             )?,
+            State::Shut => writeln!(
+                f,
+                "absent, and table inet {BLOCK_TABLE} refuses all TCP of the group, since the \
+                 configuration could not be used: run `sudo systemctl start bip324-guard` or `sudo {up}`"
+            )?,
             State::Installed => writeln!(f, "installed; `sudo {guard}` keeps it so")?,
             State::Watched => writeln!(f, "installed, and put back when something removes it")?,
             State::Guarded => writeln!(f, "guarded")?,

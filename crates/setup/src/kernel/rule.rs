@@ -53,6 +53,7 @@ fn add_match(rule: &mut Rule<'_>, ports: &Set<'_, Port>, gid: Gid, condition: Ma
             rule.add_expr(&Payload::Network(field));
             rule.add_expr(&Cmp::new(CmpOp::Eq, address));
         }
+        Match::Tcp => add_meta(rule, &Meta::L4Proto, IPPROTO_TCP),
         Match::Port(port) => {
             add_tcp_dport(rule);
             rule.add_expr(&Cmp::new(CmpOp::Eq, port.to_be_bytes().as_slice()));

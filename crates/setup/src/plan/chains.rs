@@ -6,12 +6,37 @@ use super::{Action, CANARY_PORT, CLIENT_MARK, Chain, ChainHook, ChainKind, Match
 
 /// The chains of the redirect to `listen_port`.
 pub(super) fn redirect(listen_port: u16) -> Vec<Chain> {
-    vec![nat_chain(listen_port), mark_chain(), guard_chain(), wire_chain(listen_port)]
+    vec![
+        nat_chain(listen_port),
+        mark_chain(Match::PeerPort),
+        guard_chain(),
+        wire_chain(listen_port),
+    ]
 }
 
 /// The chains of the block that stands in for it.
 pub(super) fn block(listen_port: u16) -> Vec<Chain> {
-    vec![mark_chain(), block_chain(), wire_chain(listen_port)]
+    vec![mark_chain(Match::PeerPort), block_chain(vec![], Match::PeerPort), wire_chain(listen_port)]
+}
+
+/// The chains of the block where nobody can tell which ports are meant: whatever the clients send.
+pub(super) fn block_all(listen_port: u16) -> Vec<Chain> {
+    let here = |ip, comment| Rule {
+        comment,
+        matches: vec![Match::Address(ip), Match::Tcp],
+        action: Action::Return,
+    };
+    let redirected = vec![
+        here(IpAddr::V4(Ipv4Addr::LOCALHOST), &["Redirected packets, whose `oif` is out of date."]),
+        here(IpAddr::V6(Ipv6Addr::LOCALHOST), &[]),
+    ];
+    let mut wire_chain = wire_chain(listen_port);
+    wire_chain.rules.push(Rule {
+        comment: &[],
+        matches: vec![Match::Client, Match::Tcp, Match::OutElsewhere],
+        action: Action::Drop,
+    });
+    vec![mark_chain(Match::Tcp), block_chain(redirected, Match::Tcp), wire_chain]
 }
 
 fn nat_chain(listen_port: u16) -> Chain {
@@ -53,7 +78,8 @@ fn nat_chain(listen_port: u16) -> Chain {
     }
 }
 
-fn mark_chain() -> Chain {
+/// Marks what the group sends to `ports`.
+fn mark_chain(ports: Match) -> Chain {
     Chain {
         name: "mark_output",
         comment: &[
@@ -67,7 +93,7 @@ fn mark_chain() -> Chain {
             return_loopback(&[]),
             Rule {
                 comment: &[],
-                matches: vec![Match::Client, Match::PeerPort],
+                matches: vec![Match::Client, ports],
                 action: Action::SetMark(CLIENT_MARK),
             },
         ],
@@ -85,24 +111,26 @@ fn guard_chain() -> Chain {
         kind: ChainKind::Filter,
         hook: ChainHook::Output,
         priority: 0,
-        rules: reset_rules(),
+        rules: reset_rules(Match::PeerPort),
     }
 }
 
-/// Resets what goes to a peer's port and the network, and is or may be a client's.
-fn reset_rules() -> Vec<Rule> {
-    let reset = |sender, comment| Rule {
+/// Resets what goes to `ports` and the network, and is a client's; and what goes to a peer's port, and
+/// may be a client's.
+fn reset_rules(ports: Match) -> Vec<Rule> {
+    let reset = |sender, ports, comment| Rule {
         comment,
-        matches: vec![sender, Match::PeerPort],
+        matches: vec![sender, ports],
         action: Action::Reset,
     };
     vec![
         return_loopback(&[]),
-        reset(Match::Client, &[]),
-        reset(Match::Mark(CLIENT_MARK), &[]),
+        reset(Match::Client, ports, &[]),
+        reset(Match::Mark(CLIENT_MARK), ports, &[]),
         Rule { comment: &[], matches: vec![Match::Owned], action: Action::Return },
         reset(
             Match::Forgotten,
+            Match::PeerPort,
             &[
                 "No owner, and no connection to carry the mark, such as after `conntrack -F`: it",
                 "may be what a client left unsent.",
@@ -147,7 +175,8 @@ fn return_loopback(comment: &'static [&'static str]) -> Rule {
     Rule { comment, matches: vec![Match::OutLoopback], action: Action::Return }
 }
 
-fn block_chain() -> Chain {
+/// Resets what the group sends to `ports`, unless one of `passing` lets it go.
+fn block_chain(passing: Vec<Rule>, ports: Match) -> Chain {
     let canary = |address, comment| Rule {
         comment,
         matches: vec![Match::Client, Match::Address(address), Match::Port(CANARY_PORT)],
@@ -162,7 +191,8 @@ fn block_chain() -> Chain {
         ),
         canary(IpAddr::V6(Ipv6Addr::LOCALHOST), &[]),
     ];
-    rules.extend(reset_rules());
+    rules.extend(passing);
+    rules.extend(reset_rules(ports));
     Chain {
         name: "block_output",
         comment: &[

@@ -64,6 +64,8 @@ pub enum ConfigError {
 /// A table of the `inet` family: chains in the order in which they are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
+    /// What it is for.
+    pub purpose: Purpose,
     /// [`TABLE`] or [`BLOCK_TABLE`].
     pub table: &'static str,
     /// Group that [`Match::Client`] stands for.
@@ -72,6 +74,17 @@ pub struct Ruleset {
     pub ports: BTreeSet<u16>,
     /// The base chains.
     pub chains: Vec<Chain>,
+}
+
+/// What a table does with the clients' connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Sends them to the daemon.
+    Redirect,
+    /// Refuses them.
+    Block,
+    /// Refuses them, and all others that the group makes to other hosts.
+    BlockAll,
 }
 
 /// A base chain, policy accept.
@@ -135,6 +148,8 @@ pub enum Match {
     Ipv6,
     /// Destination address.
     Address(IpAddr),
+    /// The packet is TCP.
+    Tcp,
     /// TCP destination port.
     Port(u16),
     /// TCP destination port is one of the set's.
@@ -209,6 +224,7 @@ impl Ruleset {
             return Err(ConfigError::TooManyPorts(config.ports.len()));
         }
         Ok(Self {
+            purpose: Purpose::Redirect,
             table: TABLE,
             group: config.group.clone(),
             ports: config.ports.clone(),
@@ -220,10 +236,23 @@ impl Ruleset {
     #[must_use]
     pub fn block(config: &Config) -> Self {
         Self {
+            purpose: Purpose::Block,
             table: BLOCK_TABLE,
             group: config.group.clone(),
             ports: config.ports.clone(),
             chains: chains::block(config.listen_port),
+        }
+    }
+
+    /// What refuses the group where its configuration cannot be used.
+    #[must_use]
+    pub fn block_all(group: GroupName) -> Self {
+        Self {
+            purpose: Purpose::BlockAll,
+            table: BLOCK_TABLE,
+            group,
+            ports: [DEFAULT_PORT].into(),
+            chains: chains::block_all(DEFAULT_LISTEN_PORT),
         }
     }
 }
@@ -246,6 +275,8 @@ mod tests {
         assert_eq!(ruleset.to_string(), include_str!("../../../../nft/bip324.nft"));
         let block = Ruleset::block(&config(&[8333], 1324)).to_string();
         assert_eq!(block, include_str!("../../../../nft/bip324-block.nft"));
+        let block_all = Ruleset::block_all(GroupName::default()).to_string();
+        assert_eq!(block_all, include_str!("../../../../nft/bip324-block-all.nft"));
     }
 
     #[test]
@@ -272,11 +303,20 @@ mod tests {
     #[test]
     fn every_output_chain_looks_at_loopback_before_it_looks_at_peer_ports() {
         let config = config(&[8333], 1324);
-        let chains = [Ruleset::new(&config).unwrap(), Ruleset::block(&config)].map(|r| r.chains);
-        let chains = chains.concat();
-        for chain in chains.iter().filter(|chain| chain.hook == ChainHook::Output) {
-            let first = |wanted| chain.rules.iter().position(|rule| rule.matches.contains(&wanted));
-            assert!(first(Match::OutLoopback) < first(Match::PeerPort), "{}", chain.name);
+        let rulesets = [
+            (Ruleset::new(&config).unwrap(), Match::PeerPort),
+            (Ruleset::block(&config), Match::PeerPort),
+            (Ruleset::block_all(config.group), Match::Tcp),
+        ];
+        for (ruleset, ports) in rulesets {
+            for chain in ruleset.chains.iter().filter(|chain| chain.hook == ChainHook::Output) {
+                let first = |wanted: &[Match]| {
+                    chain.rules.iter().position(|rule| rule.matches.ends_with(wanted))
+                };
+                let client = first(&[Match::Client, ports]);
+                assert!(client.is_some(), "{}", chain.name);
+                assert!(first(&[Match::OutLoopback]) < client, "{}", chain.name);
+            }
         }
     }
 

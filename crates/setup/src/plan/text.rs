@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Action, BLOCK_TABLE, Chain, ChainHook, ChainKind, Match, PORTS_SET, Rule, Ruleset, TABLE,
+    Action, BLOCK_TABLE, Chain, ChainHook, ChainKind, Match, PORTS_SET, Purpose, Rule, Ruleset,
+    TABLE,
 };
 use crate::group::GroupName;
 
@@ -21,10 +22,10 @@ fn removal(table: &str) -> String {
 /// The nft text, commented, that replaces the table in one transaction. The redirect ends a block.
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.table == TABLE {
-            write!(f, "{REDIRECT_HEADER}{}", removal_text())?;
-        } else {
-            write!(f, "{BLOCK_HEADER}{}", removal(self.table))?;
+        match self.purpose {
+            Purpose::Redirect => write!(f, "{REDIRECT_HEADER}{}", removal_text())?,
+            Purpose::Block => write!(f, "{BLOCK_HEADER}{}", removal(self.table))?,
+            Purpose::BlockAll => write!(f, "{BLOCK_ALL_HEADER}{}", removal(self.table))?,
         }
         writeln!(f, "\ntable inet {} {{", self.table)?;
         writeln!(f, "\t# Ports of Bitcoin peers.")?;
@@ -76,6 +77,7 @@ impl Match {
             Self::Ipv6 => "meta nfproto ipv6".into(),
             Self::Address(IpAddr::V4(address)) => format!("ip daddr {address}"),
             Self::Address(IpAddr::V6(address)) => format!("ip6 daddr {address}"),
+            Self::Tcp => "meta l4proto tcp".into(),
             Self::Port(port) => format!("tcp dport {port}"),
             Self::PeerPort => format!("tcp dport @{PORTS_SET}"),
             Self::Mark(mark) => format!("ct mark {mark:#010x}"),
@@ -129,7 +131,17 @@ const REDIRECT_HEADER: &str = "\
 const BLOCK_HEADER: &str = "\
 #!/usr/sbin/nft -f
 # Refuses the group's connections to Bitcoin peers. `bip324-setup guard` leaves exactly this behind
-# when it is stopped; `bip324-setup guard` and `up` replace it by the redirect, and `down` removes it.
+# when it is stopped, and `bip324-setup block` puts it; `guard` and `up` replace it by the redirect,
+# and `down` removes it.
+
+# Replaces the table in one transaction, whether or not it exists.
+";
+
+const BLOCK_ALL_HEADER: &str = "\
+#!/usr/sbin/nft -f
+# Refuses all TCP connections of the group but those to this host. `bip324-setup block` puts exactly
+# this where the configuration cannot be used, so that nobody knows which ports are meant;
+# `bip324-setup guard` and `up` replace it by the redirect, and `down` removes it.
 
 # Replaces the table in one transaction, whether or not it exists.
 ";

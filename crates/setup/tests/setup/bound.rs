@@ -132,6 +132,27 @@ fn nor_does_it_while_a_stopped_guard_blocks() {
     }
 }
 
+/// The redirect sends them to the loopback addresses, which this block lets pass.
+#[test]
+fn nor_does_it_while_all_is_blocked_beneath_a_redirect() {
+    let (client, peer_netns) = client_and_gateway();
+    client.setup(&["block", "--config", "/etc/none.toml"]);
+    nft(&client, "flush chain inet bip324 guard_postrouting");
+    nft(&client, "add table inet other");
+    nft(&client, "add chain inet other output { type filter hook output priority -140 ; }");
+    nft(&client, "add rule inet other output ct mark set 1");
+    let drops =
+        || client.expect(&["nft", "list", "chain", "inet", "bip324_block", "guard_postrouting"]);
+    let none = drops();
+    for bound in ALL {
+        let mut capture = Capture::start(&peer_netns);
+        let _socket = bound.connect(&client, true);
+        wait_until("the block to drop the SYN", || drops() != none);
+        assert_wire_is_clean(&client, &mut capture, bound.is_v6());
+        assert_eq!(capture.tcp_packets(), 0, "{bound:?}");
+    }
+}
+
 #[test]
 fn without_the_guard_a_socket_bound_to_a_device_would_leak() {
     let (client, peer_netns) = client_and_gateway();

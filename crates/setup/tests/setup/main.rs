@@ -2,6 +2,8 @@
 //! passwd package; a test fails where one is missing.
 
 #[cfg(test)]
+mod block; // `block`: beneath what stands, and without a configuration
+#[cfg(test)]
 mod bound; // sockets that are bound to a device
 #[cfg(test)]
 mod caller; // who may run it: capabilities and the group
