@@ -52,7 +52,7 @@ pub(super) fn start<'scope>(
         let to = SocketAddr::new(family.peer(), port);
         for number in 0..CALLERS + STAYERS {
             let manners: &[Manner] = if number < CALLERS { &CALLS } else { &[Manner::Stays] };
-            let client = Client { to, tally, over };
+            let client = Client { to, tally, over, pause: Duration::ZERO };
             scope.spawn(move || {
                 lab.host.run_as_group(group, || {
                     client.run(manners, number);
@@ -63,10 +63,28 @@ pub(super) fn start<'scope>(
     }
 }
 
+/// As [`start`], but with the group and in the namespace of the calling process, to each of `peers`:
+/// clients for hours rather than for a round, which leave the machine time for other things.
+pub(super) fn start_here<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    peers: &[SocketAddr],
+    tally: &'scope Tally,
+    over: &'scope AtomicBool,
+) {
+    for to in peers {
+        let client = Client { to: *to, tally, over, pause: PACE };
+        scope.spawn(move || client.run(&CALLS, 0));
+        let client = Client { to: *to, tally, over, pause: PACE };
+        scope.spawn(move || client.run(&[Manner::Stays], 0));
+    }
+}
+
 struct Client<'round> {
     to: SocketAddr,
     tally: &'round Tally,
     over: &'round AtomicBool,
+    /// Between the end of a connection and the next one.
+    pause: Duration,
 }
 
 impl Client<'_> {
@@ -81,6 +99,7 @@ impl Client<'_> {
                 // As the clients that there are: none tries again at once.
                 thread::sleep(BREATH);
             }
+            thread::sleep(self.pause);
         }
     }
 
@@ -189,6 +208,9 @@ const FLOOD: usize = 256 * 1024;
 
 /// Longest wait for one connect, read or write.
 const LIMIT: Duration = Duration::from_millis(500);
+
+/// Pause between the connections of a client that runs for long.
+const PACE: Duration = Duration::from_millis(10);
 
 /// Pause after a failure, and between two PINGs.
 const BREATH: Duration = Duration::from_millis(5);
