@@ -147,7 +147,9 @@ impl Heard {
             (false, ..) => {
                 self.escaped += u64::from(escaped);
                 self.plaintext += header.payload as u64;
-                show(packet, header, found);
+                if self.plaintext < SHOWN {
+                    show(packet, header, found);
+                }
             }
         }
     }
@@ -160,4 +162,6 @@ fn show(packet: &[u8], header: &Header, found: Option<usize>) {
     eprintln!("{} -> {}: {} bytes, {text}", header.from, header.to, header.payload);
 }
 
+/// Bytes of plaintext after which no more of it is printed, until the next mark.
+const SHOWN: u64 = 4096;
 const LIMIT: Duration = Duration::from_secs(20);

@@ -9,13 +9,14 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use bip324_testkit::echo::Echo;
-use bip324_testkit::hammer::call_for_ever;
+use bip324_testkit::hammer::{Pace, call_for_ever};
 use bip324_testkit::node::{PORT, Peer};
 use bip324_testkit::wiretap;
 use bip324_transport::v1::Magic;
 
 const USAGE: &str =
     "usage: bip324-acceptance call FILE IP...       clients, and what became of them
+       bip324-acceptance greet FILE IP...      the same at a walk
        bip324-acceptance echo IP...            a peer on port 8333
        bip324-acceptance watch INTERFACE IP... a capture; IP... are peers of plain clients
        bip324-acceptance peers                 getpeerinfo as lines: transport, session, agent";
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<()> {
     match words {
-        ["call", file, ips @ ..] => call_for_ever(&peers(ips)?, Path::new(file)),
+        ["call", file, ips @ ..] => call_for_ever(&peers(ips)?, Pace::Brisk, Path::new(file)),
+        ["greet", file, ips @ ..] => call_for_ever(&peers(ips)?, Pace::Calm, Path::new(file)),
         ["echo", ips @ ..] => {
             let _echo = Echo::here(&peers(ips)?, Magic::REGTEST)?;
             println!("listening");

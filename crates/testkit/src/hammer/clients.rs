@@ -63,19 +63,33 @@ pub(super) fn start<'scope>(
     }
 }
 
-/// As [`start`], but with the group and in the namespace of the calling process, to each of `peers`:
-/// clients for hours rather than for a round, which leave the machine time for other things.
+/// How busy the clients of a long run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A hundred connections a second, of every kind.
+    Brisk,
+    /// A few connections a second, each with one message and its answer.
+    Calm,
+}
+
+/// As [`start`], but with the group and in the namespace of the calling process, and fewer: they leave
+/// the machine time for other things.
 pub(super) fn start_here<'scope>(
     scope: &'scope Scope<'scope, '_>,
     peers: &[SocketAddr],
+    pace: Pace,
     tally: &'scope Tally,
     over: &'scope AtomicBool,
 ) {
+    let lives: &[(&[Manner], u64)] = match pace {
+        Pace::Brisk => &[(&CALLS, 20), (&[Manner::Stays], 20)],
+        Pace::Calm => &[(&[Manner::Greets], 100)],
+    };
     for to in peers {
-        let client = Client { to: *to, tally, over, pause: PACE };
-        scope.spawn(move || client.run(&CALLS, 0));
-        let client = Client { to: *to, tally, over, pause: PACE };
-        scope.spawn(move || client.run(&[Manner::Stays], 0));
+        for (manners, millis) in lives {
+            let client = Client { to: *to, tally, over, pause: Duration::from_millis(*millis) };
+            scope.spawn(move || client.run(manners, 0));
+        }
     }
 }
 
@@ -208,9 +222,6 @@ const FLOOD: usize = 256 * 1024;
 
 /// Longest wait for one connect, read or write.
 const LIMIT: Duration = Duration::from_millis(500);
-
-/// Pause between the connections of a client that runs for long.
-const PACE: Duration = Duration::from_millis(10);
 
 /// Pause after a failure, and between two PINGs.
 const BREATH: Duration = Duration::from_millis(5);

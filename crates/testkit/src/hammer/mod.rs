@@ -27,7 +27,7 @@ use crate::prerequisite::client_gid;
 use crate::process::output;
 use crate::wait::{PATIENCE, wait_for};
 
-pub use clients::{CLASS, PLAINTEXT};
+pub use clients::{CLASS, PLAINTEXT, Pace};
 pub use disturbance::Disturbance;
 pub use protection::Protection;
 pub use report::{Round, Wire, header};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::tally::{Counts, Tally};
-use super::{SetOnDrop, clients};
+use super::{Pace, SetOnDrop, clients};
 
 /// Connects to `peers` again and again, as the caller's own group, until the process ends. Every
 /// 50 ms `file` gets a line of six counts, in the order of [`Counts`], on top of those that it held
@@ -19,12 +19,12 @@ use super::{SetOnDrop, clients};
 /// # Errors
 ///
 /// Where the file cannot be read or written.
-pub fn call_for_ever(peers: &[SocketAddr], file: &Path) -> Result<()> {
+pub fn call_for_ever(peers: &[SocketAddr], pace: Pace, file: &Path) -> Result<()> {
     let before = if file.exists() { read(file)? } else { Counts::default() };
     let (tally, over) = (Tally::default(), AtomicBool::new(false));
     thread::scope(|scope| {
         let _end = SetOnDrop(&over);
-        clients::start_here(scope, peers, &tally, &over);
+        clients::start_here(scope, peers, pace, &tally, &over);
         loop {
             write(file, before + tally.counts())?;
             thread::sleep(INTERVAL);
