@@ -9,7 +9,7 @@ make_machine() {
     tar -C "$machine" -xf "$tree" --numeric-owner --xattrs --xattrs-include='*'
     mkdir -p "$machine"/opt/{real,program,debs}
     cp -r "$parts/files/." "$machine"
-    in_tree systemctl --quiet enable systemd-networkd nftables acceptance-control acceptance-clients
+    systemctl --quiet --root="$machine" enable systemd-networkd nftables acceptance-control acceptance-clients
     in_tree useradd --create-home --shell /bin/bash alice
     in_tree useradd --create-home --shell /bin/bash bob
     in_tree install --directory --mode=1777 /var/lib/acceptance
