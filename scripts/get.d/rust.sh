@@ -20,7 +20,7 @@ find_rust() {
 rust_is_new() {
     local version
     version=$(cargo --version 2>/dev/null | cut -d ' ' -f 2)
-    dpkg --compare-versions "${version:-0}" ge "$rust_needed"
+    printf '%s\n' "$rust_needed" "${version:-0}" | sort -V -C
 }
 
 get_rust() {
@@ -39,7 +39,7 @@ debian_rust() {
     dpkg --compare-versions "${version:-0}" ge "$rust_needed" ||
         die "Rust $rust_needed or newer is needed, and this Debian's own is ${version:-missing}." \
             "Install it with rustup (https://rustup.rs), or use Debian 13 or newer"
-    apt_need cargo rustc rustfmt rust-clippy
+    apt_need cargo rustc
 }
 
 rust_components() {

@@ -22,4 +22,3 @@ pub mod supervisor;
 pub mod v1;
 pub mod vitals;
 pub mod wait;
-pub mod wiretap;
