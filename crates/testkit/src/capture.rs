@@ -182,40 +182,47 @@ fn split(file: &[u8]) -> Result<Vec<Vec<u8>>> {
 }
 
 /// What the headers of a TCP packet say.
-struct Header {
-    to: IpAddr,
+pub(crate) struct Header {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
     from_port: u16,
     /// SYN without ACK.
-    opens: bool,
-    class: u8,
+    pub(crate) opens: bool,
+    pub(crate) class: u8,
+    /// Bytes behind the headers.
+    pub(crate) payload: usize,
 }
 
 /// Reads the headers of an Ethernet frame with TCP in it. `None` where there is no IP.
-fn header(frame: &[u8]) -> Option<Header> {
+pub(crate) fn header(frame: &[u8]) -> Option<Header> {
     let (ethertype, packet) = frame.get(12..)?.split_first_chunk()?;
     let (&first, &second) = (packet.first()?, packet.get(1)?);
-    let (class, to, tcp) = match *ethertype {
+    let (class, from, to, tcp) = match *ethertype {
         [0x08, 0x00] => {
-            let to = IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?);
-            (second, to, packet.get(usize::from(first & 0x0F) * 4..)?)
+            let (from, to) = packet.get(12..20)?.split_first_chunk::<4>()?;
+            let to = IpAddr::from(*to.first_chunk::<4>()?);
+            (second, IpAddr::from(*from), to, packet.get(usize::from(first & 0x0F) * 4..)?)
         }
         [0x86, 0xDD] => {
-            let to = IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?);
-            ((first << 4) | (second >> 4), to, packet.get(40..)?)
+            let (from, to) = packet.get(8..40)?.split_first_chunk::<16>()?;
+            let to = IpAddr::from(*to.first_chunk::<16>()?);
+            ((first << 4) | (second >> 4), IpAddr::from(*from), to, packet.get(40..)?)
         }
         _ => return None,
     };
     let from_port = u16::from_be_bytes(*tcp.first_chunk()?);
-    Some(Header { to, from_port, opens: tcp.get(13)? & 0x12 == 0x02, class })
+    let opens = tcp.get(13)? & 0x12 == 0x02;
+    let payload = tcp.len().saturating_sub(usize::from(tcp.get(12)? >> 4) * 4);
+    Some(Header { from, to, from_port, opens, class, payload })
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     memchr::memmem::find(bytes, wanted).is_some()
 }
 
-const MARKER: &[u8] = b"bip324-test: end of capture";
+pub(crate) const MARKER: &[u8] = b"bip324-test: end of capture";
 /// The discard port.
-const MARKER_PORT: u16 = 9;
+pub(crate) const MARKER_PORT: u16 = 9;
 /// Largest packet of a veth device with segmentation offload.
 const PACKET_BYTES: &str = "65549";
 

@@ -36,6 +36,20 @@ impl Echo {
                 listeners.push(lab.peer.run(|| listen(address))?);
             }
         }
+        Self::serve(listeners, magic)
+    }
+
+    /// Listens on `addresses`, in whatever namespace the caller is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn here(addresses: &[SocketAddr], magic: Magic) -> Result<Self> {
+        let listeners = addresses.iter().map(|address| listen(*address));
+        Self::serve(listeners.collect::<Result<_>>()?, magic)
+    }
+
+    fn serve(listeners: Vec<TcpListener>, magic: Magic) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let thread = thread::spawn(move || {
@@ -73,14 +87,14 @@ async fn accept(listener: TcpListener, magic: Magic) -> Result<()> {
     loop {
         // A client that is gone already, and a lack of descriptors, concern no other client.
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream, magic))),
+            Ok((stream, _)) => drop(tokio::spawn(echo(stream, magic))),
             Err(_) => tokio::task::yield_now().await,
         }
     }
 }
 
 /// The connection's end is the client's business, however it comes.
-async fn serve(mut stream: TcpStream, magic: Magic) -> Result<()> {
+async fn echo(mut stream: TcpStream, magic: Magic) -> Result<()> {
     let mut key = [0; KEY_LEN];
     let (prefix, rest) = key.split_at_mut(V1_PREFIX_LEN);
     stream.read_exact(prefix).await?;

@@ -22,3 +22,4 @@ pub mod supervisor;
 pub mod v1;
 pub mod vitals;
 pub mod wait;
+pub mod wiretap;

@@ -52,7 +52,7 @@ pub(super) fn start<'scope>(
         let to = SocketAddr::new(family.peer(), port);
         for number in 0..CALLERS + STAYERS {
             let manners: &[Manner] = if number < CALLERS { &CALLS } else { &[Manner::Stays] };
-            let client = Client { to, tally, over };
+            let client = Client { to, tally, over, pause: Duration::ZERO };
             scope.spawn(move || {
                 lab.host.run_as_group(group, || {
                     client.run(manners, number);
@@ -63,10 +63,42 @@ pub(super) fn start<'scope>(
     }
 }
 
+/// How busy the clients of a long run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A hundred connections a second, of every kind.
+    Brisk,
+    /// A few connections a second, each with one message and its answer.
+    Calm,
+}
+
+/// As [`start`], but with the group and in the namespace of the calling process, and fewer: they leave
+/// the machine time for other things.
+pub(super) fn start_here<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    peers: &[SocketAddr],
+    pace: Pace,
+    tally: &'scope Tally,
+    over: &'scope AtomicBool,
+) {
+    let lives: &[(&[Manner], u64)] = match pace {
+        Pace::Brisk => &[(&CALLS, 20), (&[Manner::Stays], 20)],
+        Pace::Calm => &[(&[Manner::Greets], 100)],
+    };
+    for to in peers {
+        for (manners, millis) in lives {
+            let client = Client { to: *to, tally, over, pause: Duration::from_millis(*millis) };
+            scope.spawn(move || client.run(manners, 0));
+        }
+    }
+}
+
 struct Client<'round> {
     to: SocketAddr,
     tally: &'round Tally,
     over: &'round AtomicBool,
+    /// Between the end of a connection and the next one.
+    pause: Duration,
 }
 
 impl Client<'_> {
@@ -81,6 +113,7 @@ impl Client<'_> {
                 // As the clients that there are: none tries again at once.
                 thread::sleep(BREATH);
             }
+            thread::sleep(self.pause);
         }
     }
 

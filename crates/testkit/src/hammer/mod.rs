@@ -7,6 +7,7 @@ mod gaps;
 mod protection;
 mod report;
 mod tally;
+mod traffic;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -26,11 +27,12 @@ use crate::prerequisite::client_gid;
 use crate::process::output;
 use crate::wait::{PATIENCE, wait_for};
 
-pub use clients::{CLASS, PLAINTEXT};
+pub use clients::{CLASS, PLAINTEXT, Pace};
 pub use disturbance::Disturbance;
 pub use protection::Protection;
 pub use report::{Round, Wire, header};
 pub use tally::{Counts, Tally};
+pub use traffic::call_for_ever;
 
 use gaps::Gaps;
 use protection::Rules;

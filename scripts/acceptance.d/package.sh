@@ -1,0 +1,104 @@
+# shellcheck shell=bash disable=SC2154
+# The package comes and goes. Sourced by run.
+
+units=(bip324-guard.service bip324-proxy.socket bip324-proxy.service)
+
+# The same clients and the same capture without us: this is what must not be seen later.
+before() {
+    in_both_families v1 ''
+    [[ $(in_machine nft list ruleset) != *bip324* ]] || fail 'there are rules already'
+}
+
+install() {
+    in_machine apt-get install --yes --quiet=2 /opt/debs/this.deb
+    stands
+    in_machine gpasswd --add alice bip324
+    in_machine gpasswd --add bob bip324
+    served
+}
+
+# stands: all that belongs to an installed package is there, and works.
+stands() {
+    wait_for 'the units' in_machine systemctl is-active "${units[@]}"
+    in_machine systemctl is-enabled "${units[@]}"
+    in_machine nft list table inet bip324 >/dev/null
+    ! in_machine nft list table inet bip324_block 2>/dev/null || fail 'the block stands'
+    in_machine bip324-setup check
+    in_machine bip324-setup status
+}
+
+upgrade() {
+    local was
+    was=$(installed_version)
+    in_machine apt-get install --yes --quiet=2 /opt/debs/next.deb
+    [[ $(installed_version) == "$was+next" ]] || fail 'it was not upgraded'
+    stands
+    served
+    knots_follows
+}
+
+installed_version() { in_machine dpkg-query --show bip324-proxy | cut -f 2; }
+
+# With a client that runs on, and holds a group that is no more.
+remove_package() {
+    in_machine getent group bip324 >"$lab/group"
+    in_machine apt-get remove --yes --quiet=2 bip324-proxy
+    turned_away
+    no_new_client
+}
+
+# no_new_client: in any of the four ways.
+no_new_client() {
+    [[ -z $(in_machine getent group bip324) ]] || fail 'the group is still there'
+    refused "sudo -n -g bip324 $(neutrino "${node[0]}")"
+    refused "sg bip324 -c '$(neutrino "${node[0]}")'"
+    refused "bip324-run $(neutrino "${node[0]}")"
+    service removed "$(neutrino "${node[1]}")"
+    in_machine systemctl start removed
+    wait_for 'the service to fail for want of the group' service_lacks_group removed
+    in_machine systemctl stop removed
+    in_machine rm /etc/systemd/system/removed.service
+    in_machine systemctl daemon-reload
+}
+
+service_lacks_group() { in_machine journalctl --unit="$1" | grep -q 'status=216/GROUP'; }
+
+reboot_removed() {
+    reboot
+    no_new_client
+}
+
+reinstall() {
+    in_machine apt-get install --yes --quiet=2 /opt/debs/this.deb
+    stands
+    local group
+    group=$(in_machine getent group bip324)
+    [[ $group == "$(<"$lab/group")" ]] || fail "the group was $(<"$lab/group"), and is $group"
+    served
+    by_sudo
+    knots_follows
+}
+
+# What is told apart from the system before only by a byte is found here.
+purge_package() {
+    in_machine apt-get purge --yes --quiet=2 bip324-proxy
+    nothing_left
+}
+
+nothing_left() {
+    local left
+    left=$(in_machine sh -c 'getent group bip324 _bip324 _bip324-nft
+        getent passwd _bip324 _bip324-nft
+        nft list tables | grep bip324
+        systemctl list-unit-files --no-legend "bip324*"
+        systemctl list-units --all --no-legend "bip324*"
+        find / -xdev \( -name "*bip324*" -o -path "*/bip324-proxy/*" \) ! -path "/opt/*" ! -path "/proc/*" \
+            ! -path "/sys/*" ! -path "/var/lib/apt/*" ! -path "/tmp/systemd-private-*" ! -path "/var/tmp/systemd-private-*"')
+    [[ -z $left ]] || fail "left: $left"
+}
+
+after() {
+    reboot
+    in_both_families v1 ''
+    nothing_left
+}
