@@ -186,6 +186,7 @@ const fn of_launch(refusal: &Refusal) -> Exit {
         Refusal::Group(error) => of_group(error),
         Refusal::NoNewPrivs(_)
         | Refusal::NotSetgid { .. }
+        | Refusal::InStore { .. }
         | Refusal::NoSuid { .. }
         | Refusal::Withheld(_) => Exit::NoPerm,
         Refusal::NotTaken(_) => Exit::Software,

@@ -61,6 +61,18 @@ pub enum Refusal {
         /// The group that it should belong to.
         group: GroupName,
     },
+    /// The program lies in the Nix store, where a wrapper with the bit should have started it.
+    #[error(
+        "{program} is not set-group-ID, as nothing is in the Nix store: start its wrapper, \
+         /run/wrappers/bin/bip324-run (services.bip324-proxy.launcher.enable), and that without a \
+         debugger and outside of a user namespace; or start it with `sudo -g {group}`"
+    )]
+    InStore {
+        /// Path of this program.
+        program: String,
+        /// The group that it should have got.
+        group: GroupName,
+    },
     /// The program lies on a mount that ignores the set-group-ID bit.
     #[error(
         "{program} lies on a file system that is mounted nosuid, so it does not get the group \
@@ -143,12 +155,20 @@ fn why_withheld(group: Group) -> Refusal {
         file.mode() & SETGID == SETGID && [gid.as_raw(), UNMAPPED].contains(&file.gid())
     };
     if !fs::metadata(THIS_PROGRAM).is_ok_and(is_setgid) {
-        return Refusal::NotSetgid { program, group };
+        return not_setgid(program, group);
     }
     if statvfs(THIS_PROGRAM).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_NOSUID)) {
         return Refusal::NoSuid { program, group };
     }
     Refusal::Withheld(group)
+}
+
+fn not_setgid(program: String, group: GroupName) -> Refusal {
+    if program.starts_with("/nix/store/") {
+        Refusal::InStore { program, group }
+    } else {
+        Refusal::NotSetgid { program, group }
+    }
 }
 
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -158,3 +178,17 @@ const SETGID: u32 = 0o2010;
 
 /// What a user namespace shows for a gid that it does not map (/proc/sys/kernel/overflowgid).
 const UNMAPPED: u32 = 65_534;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_is_one_that_the_file_system_allows() {
+        let said = |program: &str| not_setgid(program.to_owned(), GroupName::default()).to_string();
+        assert!(said("/usr/bin/bip324-run").contains("`sudo chmod 2750 /usr/bin/bip324-run`"));
+        let in_store = said("/nix/store/0a-bip324-proxy/bin/bip324-run");
+        assert!(in_store.contains("start its wrapper, /run/wrappers/bin/bip324-run"), "{in_store}");
+        assert!(!in_store.contains("chmod"), "{in_store}");
+    }
+}
