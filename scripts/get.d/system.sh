@@ -19,3 +19,12 @@ get_shellcheck() {
     apt_need shellcheck
     say "shellcheck: $(shellcheck --version | sed -n 's/^version: //p')"
 }
+
+# Nix itself, for scripts/check-nix; not nixpkgs.
+get_nix() {
+    command -v nix-instantiate >/dev/null || apt_need nix-bin
+    command -v systemd-analyze >/dev/null || apt_need systemd
+    command -v jq >/dev/null || apt_need jq
+    command -v python3 >/dev/null || apt_need python3-minimal
+    say "nix: $(nix-instantiate --version)"
+}
