@@ -27,7 +27,7 @@ make_tree() (
     # firewalld owns its table, too, since Debian 13.
     [[ $release == bookworm ]] || extra=(--customize-hook="$(download firewalld)")
     source_apt
-    debian_source "$release" | mmdebstrap --variant=minbase --include="$packages" "${extra[@]}" \
+    debian_source "$release" | mmdebstrap --format=tar --variant=minbase --include="$packages" "${extra[@]}" \
         "$release" "$tar.new" - || exit
     mv "$tar.new" "$tar"
     printf '%s\n' "$mark" >"$tar.mark"
