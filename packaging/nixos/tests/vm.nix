@@ -79,6 +79,9 @@ pkgs.testers.runNixOSTest {
         client.succeed(f"bitcoin-cli -regtest -datadir=/tmp/client-of-{node.name} -rpcwait stop")
         client.wait_until_fails("pgrep bitcoind")
         client.succeed(f"rm -r /tmp/client-of-{node.name}")
+        node.wait_until_succeeds(
+            "bitcoin-cli -regtest -datadir=/var/lib/bitcoind getconnectioncount | grep -x 0"
+        )
 
 
     def peers(machine, folder="/var/lib/bitcoind"):
