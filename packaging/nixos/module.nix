@@ -15,14 +15,14 @@ let
   cfg = config.services.bip324-proxy;
   format = pkgs.formats.toml { };
 
-  # A configuration that the programs would refuse is no new generation.
-  unchecked = format.generate "bip324-proxy.toml" (lib.filterAttrs (_: v: v != null) cfg.settings);
-  checked = pkgs.runCommand "bip324-proxy-config.toml" { } ''
-    ${cfg.package}/bin/bip324-proxy --check-config --config ${unchecked}
-    cp ${unchecked} $out
-  '';
+  # In a folder of its own, for the daemon's sandbox leaves it the one that the file is in. What the
+  # programs would refuse is no new generation.
+  toml = format.generate "bip324-proxy.toml" (lib.filterAttrs (_: v: v != null) cfg.settings);
   canCheck = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
-  configFile = if canCheck then checked else unchecked;
+  configuration = pkgs.runCommand "bip324-proxy-config" { } ''
+    ${lib.optionalString canCheck "${cfg.package}/bin/bip324-proxy --check-config --config ${toml}"}
+    install -D -m 444 ${toml} $out/config.toml
+  '';
 
   # Their primary groups must not be the clients': what they send would come back to the daemon.
   daemon = "_bip324";
@@ -164,21 +164,21 @@ in
     };
 
     environment.systemPackages = [ cfg.package ];
-    environment.etc."bip324-proxy/config.toml".source = configFile;
+    environment.etc."bip324-proxy/config.toml".source = "${configuration}/config.toml";
 
     systemd.packages = [ cfg.package ];
     systemd.sockets.bip324-proxy.wantedBy = [ "sockets.target" ];
     systemd.services.bip324-proxy = {
       wantedBy = [ "multi-user.target" ];
-      # Not reloaded: its sandbox does not let it read a new file in the store.
-      restartTriggers = [ configFile ];
+      # Not reloaded: its sandbox does not let it read what is new in the store.
+      restartTriggers = [ configuration ];
       # In one step, with the socket open: clients wait instead of being refused.
       stopIfChanged = false;
       notSocketActivated = true;
     };
     systemd.services.bip324-guard = {
       wantedBy = [ "sysinit.target" ];
-      reloadTriggers = [ configFile ];
+      reloadTriggers = [ configuration ];
       # In one step: systemd keeps the rules' socket meanwhile, and with it the rules.
       stopIfChanged = false;
     };

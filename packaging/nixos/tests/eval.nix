@@ -88,9 +88,9 @@ let
         "settings"
       ];
       settings = lib.filterAttrs (_: value: value != null) proxy.settings;
-      configScript = system.environment.etc."bip324-proxy/config.toml".source.script;
+      configScript = (lib.head system.systemd.services.bip324-proxy.restartTriggers).script;
       launcherScript = system.security.wrappers.bip324-run.source.script or "";
-      etc = lib.mapAttrs (_: file: file // { source = toString file.source; }) system.environment.etc;
+      inherit (system.environment) etc;
       systemPackages = map toString system.environment.systemPackages;
       unitPackages = map toString system.systemd.packages;
       units = rendered system.systemd;
