@@ -13,12 +13,16 @@ use toml::Table;
 use crate::file::{Error, File};
 use crate::keys::{KEYS, Key};
 use crate::settings::Settings;
+use crate::values::GroupName;
 
 /// Where both programs look unless a file is named.
 pub const FOLDER: &str = "/etc/bip324-proxy";
 
 /// The first file in there; those of `config.d` come after it.
 pub const DEFAULT_FILE: &str = "/etc/bip324-proxy/config.toml";
+
+/// [`DEFAULT_FILE`], in whichever folder.
+const FIRST: &str = "config.toml";
 
 /// A configuration, and what each part of it comes from.
 #[derive(Clone, Debug, Default)]
@@ -62,17 +66,8 @@ impl Layers {
     /// A file cannot be read, or says what is not understood.
     pub fn read(named: Option<&Path>, folder: &Path) -> Result<Self, Error> {
         let mut files = Vec::new();
-        match named {
-            Some(path) => files.push(File::read(path)?),
-            None => {
-                match File::read(&folder.join("config.toml")) {
-                    Err(Error::Read(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
-                    file => files.push(file?),
-                }
-                for path in drop_ins(&folder.join("config.d"))? {
-                    files.push(File::read(&path)?);
-                }
-            }
+        for path in paths(named, folder)? {
+            files.push(File::read(&path)?);
         }
         let mut layers = Self::default();
         for file in files {
@@ -177,6 +172,33 @@ impl fmt::Display for Change {
 /// What is said. Plain data with string keys: there is nothing that could fail.
 fn values(settings: &Settings) -> Table {
     Table::try_from(settings).unwrap_or_default()
+}
+
+/// The group that a configuration most likely means which [`Layers::read`] refuses: the one that the
+/// last of its files names that does, among those that are TOML at all.
+#[must_use]
+pub fn likely_group(named: Option<&Path>, folder: &Path) -> Option<GroupName> {
+    let first = || named.map_or_else(|| folder.join(FIRST), Path::to_owned);
+    let paths = paths(named, folder).unwrap_or_else(|_| vec![first()]);
+    paths.iter().rev().find_map(|path| {
+        let table: Table = fs::read_to_string(path).ok()?.parse().ok()?;
+        table.get("group")?.as_str()?.parse().ok()
+    })
+}
+
+/// The files to read, in their order.
+fn paths(named: Option<&Path>, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    if let Some(path) = named {
+        return Ok(vec![path.to_owned()]);
+    }
+    let first = folder.join(FIRST);
+    let mut paths = drop_ins(&folder.join("config.d"))?;
+    match first.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // Whatever else there is: reading it tells.
+        _ => paths.insert(0, first),
+    }
+    Ok(paths)
 }
 
 /// Hidden files are editors'.
@@ -314,6 +336,32 @@ mod tests {
         let said = folder.read().unwrap_err();
         let at = folder.0.join("config.d/10-a.toml").display().to_string();
         assert_eq!(said, at + ":3: unknown key `max_session`: did you mean `max_sessions`?");
+    }
+
+    #[test]
+    fn the_group_of_a_configuration_that_is_refused_can_still_be_told() {
+        let folder = Folder::new("likely", &[
+            ("config.toml", "group = 'first'\nnonsense = 1\n"),
+            ("config.d/10.toml", "group = 'second'\n"),
+            ("config.d/20.toml", "group = '2nd'\n"),
+            ("config.d/30.toml", "group = "),
+        ]);
+        assert!(folder.read().is_err());
+        let likely = |named: Option<&str>| {
+            let named = named.map(|name| folder.0.join(name));
+            likely_group(named.as_deref(), &folder.0).map(|group| group.to_string())
+        };
+        assert_eq!(likely(None).as_deref(), Some("second"));
+        assert_eq!(likely(Some("config.toml")).as_deref(), Some("first"));
+        assert_eq!(likely(Some("config.d/30.toml")), None);
+        assert_eq!(likely(Some("missing.toml")), None);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_no_missing_file() {
+        let folder = Folder::new("link", &[]);
+        std::os::unix::fs::symlink("/none", folder.0.join("config.toml")).unwrap();
+        assert!(folder.read().unwrap_err().ends_with("config.toml"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod values;
 
 pub use file::Error;
 pub use keys::{KEYS, Key, Reader};
-pub use layers::{Change, DEFAULT_FILE, FOLDER, Layers, Origin};
+pub use layers::{Change, DEFAULT_FILE, FOLDER, Layers, Origin, likely_group};
 pub use settings::{
     DEFAULT_DIRECT_PORTS, DEFAULT_GROUP, DEFAULT_LISTEN, DEFAULT_LISTEN_PORT,
     DEFAULT_MAX_DIRECT_PER_USER, DEFAULT_MAX_SESSIONS, DEFAULT_PORT, MAX_MEMORY, MAX_PORTS,

@@ -4,9 +4,6 @@
 //! redirect did not take. So it is put without asking whether one stands, which may be over a moment
 //! later. Only a guard that runs is left alone: it sees to both tables itself.
 
-use std::fs;
-use std::path::PathBuf;
-
 use crate::cli::Redirect;
 use crate::exit::Error;
 use crate::group::{Group, GroupName};
@@ -47,7 +44,7 @@ impl Block {
         match planned(redirect) {
             Ok(ruleset) => Self { ruleset, unusable: None, guessed: false },
             Err(error) => {
-                let group = redirect.group().or_else(|| group_named_in(&redirect.files()));
+                let group = redirect.likely_group();
                 let guessed = group.is_none();
                 let ruleset = Ruleset::block_all(group.unwrap_or_default());
                 Self { ruleset, unusable: Some(error), guessed }
@@ -108,12 +105,4 @@ fn planned(redirect: &Redirect) -> Result<Ruleset, Error> {
     let config = redirect.config()?;
     Ruleset::new(&config)?;
     Ok(Ruleset::block(&config))
-}
-
-/// The group that the last of `files` names to name one, which cannot be used as a whole.
-fn group_named_in(files: &[PathBuf]) -> Option<GroupName> {
-    files.iter().rev().find_map(|path| {
-        let table: toml::Table = fs::read_to_string(path).ok()?.parse().ok()?;
-        table.get("group")?.as_str()?.parse().ok()
-    })
 }

@@ -2,13 +2,13 @@
 
 pub mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use bip324_config::{Error, FOLDER, GroupName, Layers, OnExit, Settings};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, value_parser};
 
-use crate::config::{self, File};
-use crate::group::GroupName;
-use crate::plan::{Config, DEFAULT_LISTEN_PORT, DEFAULT_PORT};
+use crate::plan::{Config, DEFAULT_PORT};
 
 /// Installs the nftables redirect of bip324-proxy and proves that it works.
 #[derive(Debug, Parser)]
@@ -59,9 +59,9 @@ pub struct Guard {
     /// What to redirect.
     #[command(flatten)]
     pub redirect: Redirect,
-    /// What clients meet once the guard is stopped
-    #[arg(long, value_enum, default_value_t = OnExit::Block, value_name = "WHAT")]
-    pub on_exit: OnExit,
+    /// What clients meet once the guard is stopped [default: block]
+    #[arg(long, value_parser = on_exit(), value_name = "WHAT")]
+    on_exit: Option<OnExit>,
     /// Do not own the table, as on a kernel older than 5.12: watch it, and put back what is changed
     #[arg(long)]
     pub no_owner: bool,
@@ -71,15 +71,6 @@ pub struct Guard {
     /// Print the rules, and those that stay behind, as nft text and change nothing
     #[arg(long)]
     pub dry_run: bool,
-}
-
-/// What a stopped guard leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnExit {
-    /// Clients are refused
-    Block,
-    /// Clients connect in plaintext
-    Open,
 }
 
 /// Arguments of `down`.
@@ -130,40 +121,57 @@ pub struct Redirect {
     /// Port of peers that is redirected; may be repeated [default: 8333]
     #[arg(long = "port", value_parser = value_parser!(u16).range(1..))]
     ports: Vec<u16>,
-    /// Port that the daemon listens on, on 127.0.0.1 and ::1
-    #[arg(long, default_value_t = DEFAULT_LISTEN_PORT, value_parser = value_parser!(u16).range(1..))]
-    listen_port: u16,
-    /// File (TOML) that gives `group` and `ports` where the command line does not
+    /// Port that the daemon listens on, on 127.0.0.1 and ::1 [default: 1324, or the one of `listen`]
+    #[arg(long, value_parser = value_parser!(u16).range(1..))]
+    listen_port: Option<u16>,
+    /// Configuration file, for what the command line leaves out
+    /// [default: /etc/bip324-proxy/config.toml and config.d/*.toml there, as far as there are any]
     #[arg(long = "config", value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 impl Redirect {
-    /// The command line over the file over the defaults. Reads the file each time.
+    /// The command line over the files over the defaults. Reads the files each time.
     ///
     /// # Errors
-    /// When a file is named and cannot be used.
-    pub fn config(&self) -> Result<Config, config::Error> {
-        let file = match &self.file {
-            Some(path) => File::read(path)?,
-            None => File::default(),
-        };
-        let ports = match file.ports {
+    /// When a file cannot be used.
+    pub fn config(&self) -> Result<Config, Error> {
+        Ok(self.read()?.0)
+    }
+
+    /// As [`Redirect::config`], with all that the files say.
+    fn read(&self) -> Result<(Config, Settings), Error> {
+        let layers = Layers::read(self.file.as_deref(), Path::new(FOLDER))?;
+        let said = layers.settings().clone();
+        let ports = match &said.ports {
             _ if !self.ports.is_empty() => self.ports.iter().copied().collect(),
             Some(ports) => ports.iter().map(|port| port.get()).collect(),
             None => [DEFAULT_PORT].into(),
         };
-        let group = self.group.clone().or(file.group).unwrap_or_default();
-        Ok(Config { group, ports, listen_port: self.listen_port })
+        let group = self.group.clone().or_else(|| said.group.clone()).unwrap_or_default();
+        let listen_port = self.listen_port.unwrap_or_else(|| said.listen_port());
+        Ok((Config { group, ports, listen_port }, said))
     }
 
-    /// The group that the command line names.
-    pub(crate) fn group(&self) -> Option<GroupName> {
-        self.group.clone()
+    /// The group that is most likely meant where [`Self::config`] fails.
+    pub(crate) fn likely_group(&self) -> Option<GroupName> {
+        let named = || bip324_config::likely_group(self.file.as_deref(), Path::new(FOLDER));
+        self.group.clone().or_else(named)
     }
+}
 
-    /// The files that [`Self::config`] reads, the one that has the last word last.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.file.iter().cloned().collect()
+impl Guard {
+    /// As [`Redirect::config`], and what to leave behind.
+    ///
+    /// # Errors
+    /// As [`Redirect::config`].
+    pub fn config(&self) -> Result<(Config, OnExit), Error> {
+        let (config, said) = self.redirect.read()?;
+        Ok((config, self.on_exit.or(said.on_exit).unwrap_or_default()))
     }
+}
+
+fn on_exit() -> impl TypedValueParser<Value = OnExit> {
+    let values = OnExit::NAMES.iter().map(|(name, help)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<OnExit>())
 }

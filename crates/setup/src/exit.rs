@@ -8,7 +8,7 @@ use crate::check::Failure;
 use crate::keeper::{self, Keeper};
 use crate::launch::Refusal;
 use crate::link::Fault;
-use crate::{config, group, kernel, link, plan, privilege, status};
+use crate::{group, kernel, link, plan, privilege, status};
 
 /// An exit code. The comments are what scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub enum Error {
     #[error("the kernel did not install what it was sent: {0}")]
     NotInstalled(String),
     /// The configuration file.
-    File(#[from] config::Error),
+    File(#[from] bip324_config::Error),
     /// Somebody else has the rules.
     #[error("{0}")]
     Held(Keeper),
@@ -108,7 +108,7 @@ impl Error {
             Self::Group(error) => of_group(error),
             Self::Privilege(error) => of_privilege(error),
             Self::Kernel(error) | Self::Status(status::Error::Kernel(error)) => of_kernel(error),
-            Self::File(config::Error::Read(..)) => Exit::NoInput,
+            Self::File(bip324_config::Error::Read(..)) => Exit::NoInput,
             Self::File(_) => Exit::Config,
             Self::Held(_) | Self::Claim(keeper::Error::Guarded(_)) => Exit::TempFail,
             Self::Link(_) | Self::Status(_) | Self::Signals(_) | Self::Passed(_) => Exit::OsErr,
@@ -135,7 +135,6 @@ impl Error {
 
 const fn of_group(error: &group::Error) -> Exit {
     match error {
-        group::Error::Name(_) => Exit::Usage,
         group::Error::Missing(_) => Exit::NoInput,
         group::Error::Root(_) | group::Error::Daemon(_) => Exit::Config,
         group::Error::Spawn(_) | group::Error::Create(..) => Exit::CantCreat,

@@ -4,19 +4,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::process::{Command, Stdio};
-use std::str::FromStr;
 
+pub use bip324_config::GroupName;
 use nix::unistd::{Group as Entry, User, getegid, getgroups, setresgid};
-
-use crate::plan::DEFAULT_GROUP;
 
 /// User that the daemon runs as; its primary group is never the clients'.
 pub const DAEMON_USER: &str = "_bip324";
-
-/// Name of a group: safe to print within quotes in nft text, and never a number.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
-pub struct GroupName(String);
 
 /// Id of a group that clients may run as: neither 0 nor the daemon's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -49,11 +42,6 @@ pub enum Membership {
 /// Why a group cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a name that groupadd accepts.
-    #[error(
-        "{0:?} is no group name: letters, digits, '_', '-' and '.', at most 32, not first a digit or '-'"
-    )]
-    Name(String),
     /// No such group.
     #[error(
         "there is no group {0}: run `sudo groupadd --system {0}`, \
@@ -89,7 +77,7 @@ impl Group {
     /// When it does not exist, cannot be looked up or is one of the refused two.
     pub fn resolve(name: &GroupName) -> Result<Self, Error> {
         let lookup_error = |error| Error::Lookup(name.clone(), error);
-        let entry = Entry::from_name(&name.0).map_err(lookup_error)?;
+        let entry = Entry::from_name(name.as_str()).map_err(lookup_error)?;
         let entry = entry.ok_or_else(|| Error::Missing(name.clone()))?;
         let daemon = User::from_name(DAEMON_USER).map_err(lookup_error)?;
         let gid = Gid::for_clients(name, entry.gid.as_raw(), daemon.map(|user| user.gid.as_raw()))?;
@@ -106,7 +94,7 @@ impl Group {
             resolved => return resolved,
         }
         let output = Command::new("groupadd")
-            .args(["--system", &name.0])
+            .args(["--system", name.as_str()])
             .env("PATH", path_with_sbin())
             .stdin(Stdio::null())
             .output()
@@ -167,49 +155,6 @@ impl fmt::Display for Gid {
     }
 }
 
-impl GroupName {
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for GroupName {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-        if name.starts_with(first) && name.chars().all(rest) && name.len() <= 32 {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(Error::Name(name.to_owned()))
-        }
-    }
-}
-
-impl TryFrom<String> for GroupName {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self, Error> {
-        name.parse()
-    }
-}
-
-/// The clients' group, unless another is named.
-impl Default for GroupName {
-    fn default() -> Self {
-        Self(DEFAULT_GROUP.to_owned())
-    }
-}
-
-impl fmt::Display for GroupName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The caller's PATH, then the places of groupadd that `su` leaves out.
 fn path_with_sbin() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
@@ -224,20 +169,6 @@ fn name_as_str<S: serde::Serializer>(name: &GroupName, serializer: S) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_groupadd_takes_are_accepted() {
-        for name in ["bip324", "_bip324", "a-b.c_d", &"x".repeat(32)] {
-            assert_eq!(name.parse::<GroupName>().unwrap().to_string(), name);
-        }
-    }
-
-    #[test]
-    fn names_that_could_leave_their_quotes_or_be_numbers_are_refused() {
-        for name in ["", "995", "-x", "a b", "a\"b", "a\nb", "\u{e4}", &"x".repeat(33)] {
-            assert!(matches!(name.parse::<GroupName>(), Err(Error::Name(_))), "{name:?}");
-        }
-    }
 
     #[test]
     fn roots_and_the_daemons_gid_are_refused() {

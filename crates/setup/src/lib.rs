@@ -8,7 +8,6 @@ pub mod block;
 mod canary;
 pub mod check;
 pub mod cli;
-pub mod config;
 pub mod exit;
 pub mod group;
 pub mod guard;

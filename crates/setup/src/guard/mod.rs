@@ -12,12 +12,13 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use bip324_config::OnExit;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::cli::{self, OnExit};
+use crate::cli;
 use crate::exit::Error;
 use crate::keeper::{self, Claim};
 use crate::kernel::{Socket, Tenure, Watch};
@@ -35,9 +36,9 @@ pub use rules::apply;
 /// When it cannot start, and where another process takes the table or the kernel keeps this one
 /// from leaving what it should.
 pub fn run(arguments: &cli::Guard) -> Result<(), Error> {
-    let config = arguments.redirect.config()?;
+    let (config, on_exit) = arguments.config()?;
     privilege::require_net_admin()?;
-    let wanted = Wanted::new(config)?;
+    let wanted = Wanted::new(config, on_exit)?;
     let signals = block_signals().map_err(Error::Signals)?;
     let net_admin = NetAdmin::keep_only()?;
     if !net_admin.bounding_emptied() {
@@ -193,7 +194,8 @@ impl Guard<'_> {
 
     /// As [`Guard::reload`]; where that fails, says what stands and why.
     fn replace(&mut self) -> Result<(), (&'static str, String)> {
-        let wanted = self.arguments.redirect.config().map_err(Error::from).and_then(Wanted::new);
+        let read = self.arguments.config().map_err(Error::from);
+        let wanted = read.and_then(|(config, on_exit)| Wanted::new(config, on_exit));
         let wanted = wanted.map_err(|error| ("the rules stay as they were", error.line()))?;
         self.rules.replace(&wanted).map_err(|error| (self.put_back(), error.line()))?;
         self.wanted = wanted;
@@ -211,7 +213,7 @@ impl Guard<'_> {
     }
 
     fn stop(&self) -> Result<(), Error> {
-        let block = self.arguments.on_exit == OnExit::Block;
+        let block = self.wanted.on_exit == OnExit::Block;
         let status = if block {
             "stopped: clients are refused until `bip324-setup guard`, `up` or `down`"
         } else {

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use bip324_config::OnExit;
 use nix::errno::Errno;
 
 use crate::exit::Error;
@@ -12,9 +13,10 @@ use crate::kernel::{self, Batch, Change, Socket, Tenure};
 use crate::plan::{BLOCK_TABLE, Config, Ruleset, TABLE};
 use crate::privilege::NetAdmin;
 
-/// Both rulesets of a configuration.
+/// Both rulesets of a configuration, and which of them is to stay.
 pub(super) struct Wanted {
     pub(super) config: Config,
+    pub(super) on_exit: OnExit,
     redirect: Ruleset,
     block: Ruleset,
     gid: Gid,
@@ -22,11 +24,11 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// What `config` asks for.
-    pub(super) fn new(config: Config) -> Result<Self, Error> {
+    pub(super) fn new(config: Config, on_exit: OnExit) -> Result<Self, Error> {
         let redirect = Ruleset::new(&config)?;
         let block = Ruleset::block(&config);
         let gid = Group::resolve(&config.group)?.gid;
-        Ok(Self { config, redirect, block, gid })
+        Ok(Self { config, on_exit, redirect, block, gid })
     }
 
     /// The redirect stands. A table that goes with its socket has the block beneath it, which is

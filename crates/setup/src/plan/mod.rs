@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::group::GroupName;
 
+pub use bip324_config::{DEFAULT_GROUP, DEFAULT_LISTEN_PORT, DEFAULT_PORT, MAX_PORTS};
 pub use text::removal_text;
 
 /// Name of the redirect's table, in the `inet` family.
@@ -20,21 +21,9 @@ pub const BLOCK_TABLE: &str = "bip324_block";
 /// Name of the set of peers' ports.
 pub const PORTS_SET: &str = "ports";
 
-/// The clients' group, unless another is named.
-pub const DEFAULT_GROUP: &str = "bip324";
-
-/// Port of peers, unless others are named: mainnet's.
-pub const DEFAULT_PORT: u16 = 8333;
-
-/// The daemon's port, unless another is named.
-pub const DEFAULT_LISTEN_PORT: u16 = 1324;
-
 /// Port of the canary on 127.0.0.1 and ::1. Below 1024, so that no ordinary user can listen there
 /// and answer in the daemon's place.
 pub const CANARY_PORT: u16 = 324;
-
-/// Most ports in the set: the whole ruleset must fit one netlink message to be atomic.
-pub const MAX_PORTS: usize = 64;
 
 /// Conntrack mark of the clients' connections. Unlikely to be another program's.
 const CLIENT_MARK: u32 = 0xb324;

@@ -96,8 +96,8 @@ fn a_broken_file_changes_nothing_and_is_said() {
     let before = client.table();
     let mut reasons = Vec::new();
     for (text, reason) in [
-        ("\nport = 8333\n", "/etc/config.toml:2: unknown field `port`"),
-        ("ports = [1324]\n", "1324 is also --listen-port"),
+        ("\nport = 8333\n", "/etc/config.toml:2: unknown key `port`: did you mean `ports`?"),
+        ("ports = [1324]\n", "/etc/config.toml:1: `ports`: 1324 is the daemon's own port"),
         ("group = \"nobody-has-it\"\n", "there is no group nobody-has-it"),
         ("group = \"root\"\n", "group root has gid 0"),
         ("ports = [", "/etc/config.toml:1: "),
@@ -190,8 +190,8 @@ fn a_file_that_cannot_be_used_is_refused_at_the_start() {
     let netns = Netns::new();
     for (text, code, reason) in [
         (None, 66, "cannot read /etc/config.toml: No such file"),
-        (Some("colour = 1\n"), 78, "/etc/config.toml:1: unknown field `colour`"),
-        (Some("ports = []\n"), 78, "/etc/config.toml: `ports` is empty"),
+        (Some("colour = 1\n"), 78, "/etc/config.toml:1: unknown key `colour`: did you mean `"),
+        (Some("ports = []\n"), 78, "/etc/config.toml:1: `ports`: empty"),
     ] {
         if let Some(text) = text {
             netns.write_etc("config.toml", text);

@@ -12,6 +12,8 @@ mod check; // `check`, and each way in which it can fail
 #[cfg(test)]
 mod daemon; // a stand-in for the daemon
 #[cfg(test)]
+mod files; // the configuration files that nobody names
+#[cfg(test)]
 mod guard; // `guard`: what others can do to its table, how it goes, what it leaves
 #[cfg(test)]
 mod guard_asked; // `guard`, as those see it who ask which one runs

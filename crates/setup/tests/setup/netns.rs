@@ -85,9 +85,11 @@ impl Netns {
         self.etc.join(file)
     }
 
-    /// Replaces a file of this namespace's /etc.
+    /// Replaces a file of this namespace's /etc, and makes its folder.
     pub(crate) fn write_etc(&self, file: &str, text: &str) {
-        fs::write(self.etc.join(file), text).unwrap();
+        let path = self.etc.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// Reads a file of this namespace's /etc.

@@ -1,0 +1,94 @@
+//! The configuration files that are read where none is named.
+
+use nix::sys::signal::Signal;
+
+use crate::manager::Manager;
+use crate::netns::{Netns, complaint, wait_until};
+
+const FILE: &str = "bip324-proxy/config.toml";
+const DROP_IN: &str = "bip324-proxy/config.d/50-site.toml";
+
+#[test]
+fn every_command_reads_them() {
+    let netns = Netns::new();
+    netns.write_etc(FILE, "ports = [18333]\nmax_sessions = 7\n");
+    netns.write_etc(DROP_IN, "ports = [18444]\n");
+    for command in ["up", "guard"] {
+        let text = netns.setup_ok(&[command, "--dry-run"]);
+        assert!(text.contains("elements = { 18444 }") && !text.contains("18333"), "{text}");
+    }
+    let said = netns.setup_ok(&["up"]);
+    assert!(said.contains("connections to port 18444 go to"), "{said}");
+    netns.setup_ok(&["status"]);
+    let status = netns.setup(&["status", "--port", "8333"]);
+    assert_eq!(status.status.code(), Some(78), "{}", complaint(&status));
+    // The rules are as they should be, and it looks further.
+    let check = netns.setup(&["check"]);
+    assert!(complaint(&check).contains("start bip324-proxy"), "{}", complaint(&check));
+    assert_eq!(check.status.code(), Some(69));
+
+    let named = netns.setup_ok(&["up", "--dry-run", "--config", "/dev/null"]);
+    assert!(named.contains("elements = { 8333 }"), "{named}");
+    let given = netns.setup_ok(&["up", "--dry-run", "--port", "48333"]);
+    assert!(given.contains("elements = { 48333 }"), "{given}");
+}
+
+#[test]
+fn a_bad_one_is_refused_by_every_command_that_reads_it() {
+    let netns = Netns::new();
+    netns.write_etc(DROP_IN, "\nmax_session = 7\n");
+    let reason = "/etc/bip324-proxy/config.d/50-site.toml:2: unknown key `max_session`: \
+                  did you mean `max_sessions`?";
+    for command in ["up", "guard", "status", "check"] {
+        let output = netns.setup(&[command]);
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        assert_eq!(complaint(&output), format!("bip324-setup: {reason}\n"));
+    }
+    assert!(netns.tables().is_empty());
+    netns.setup_ok(&["down"]);
+}
+
+#[test]
+fn a_guard_reads_them_again() {
+    let netns = Netns::new();
+    let mut manager = Manager::new(&netns);
+    let guard = manager.start(&[]);
+    assert!(netns.table().contains("elements = { 8333 }"));
+    netns.write_etc(FILE, "ports = [18333]\n");
+    manager.reload(&guard);
+    assert!(netns.table().contains("elements = { 18333 }"));
+    netns.write_etc(DROP_IN, "ports = [18444]\non_exit = \"open\"\n");
+    manager.reload(&guard);
+    assert!(netns.table().contains("elements = { 18444 }"));
+    netns.write_etc(DROP_IN, "on_exit = \"shut\"\n");
+    manager.reload(&guard);
+    let status = manager.heard.last().unwrap();
+    assert!(
+        status.contains("; not reloaded: /etc/bip324-proxy/config.d/50-site.toml:1"),
+        "{status}"
+    );
+    guard.end(Signal::SIGTERM);
+    drop(manager);
+    wait_until("no table, as the last good file said", || netns.tables().is_empty());
+}
+
+#[test]
+fn the_command_line_says_what_a_guard_leaves() {
+    let netns = Netns::new();
+    netns.write_etc(FILE, "on_exit = \"open\"\n");
+    let mut manager = Manager::new(&netns);
+    let guard = manager.start(&["--on-exit", "block"]);
+    guard.end(Signal::SIGTERM);
+    drop(manager);
+    wait_until("the block", || netns.tables() == ["inet bip324_block"]);
+}
+
+#[test]
+fn the_rules_lead_to_where_the_daemon_listens() {
+    let netns = Netns::new();
+    netns.write_etc(FILE, "listen = [\"127.0.0.1:2000\", \"[::1]:2000\"]\n");
+    let text = netns.setup_ok(&["up", "--dry-run"]);
+    assert!(text.contains("127.0.0.1:2000") && text.contains("[::1]:2000"), "{text}");
+    let text = netns.setup_ok(&["up", "--dry-run", "--listen-port", "3000"]);
+    assert!(text.contains("127.0.0.1:3000") && !text.contains("2000"), "{text}");
+}
