@@ -1,7 +1,7 @@
 //! The keys of the configuration file.
 
 /// A key of the configuration file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Its name.
     pub name: &'static str,

@@ -47,10 +47,8 @@ pub enum Origin {
 /// A value that is another one now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Name of the key.
-    pub key: &'static str,
-    /// [`Key::reload`].
-    pub reload: bool,
+    /// Its key.
+    pub key: &'static Key,
     /// What held before, as a value of TOML.
     pub before: String,
     /// What holds now.
@@ -140,15 +138,15 @@ impl Layers {
     /// What holds in `new` and did not here.
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<Change> {
+        let text = |value: Option<String>| value.unwrap_or_else(|| "not given".to_owned());
         let pairs = self.effective().zip(new.effective());
         let changed = pairs.filter(|((_, before), (_, after))| before != after);
-        let change =
-            |((key, before), (_, after)): ((&Key, Option<String>), (_, Option<String>))| {
-                let text = |value: Option<String>| value.unwrap_or_else(|| "not given".to_owned());
-                let Key { name: key, reload, .. } = *key;
-                Change { key, reload, before: text(before), after: text(after) }
-            };
-        changed.map(change).collect()
+        let change = changed.map(|((key, before), (_, after))| Change {
+            key,
+            before: text(before),
+            after: text(after),
+        });
+        change.collect()
     }
 }
 
@@ -164,8 +162,8 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, before, after, .. } = self;
-        write!(f, "{key} from {before} to {after}")
+        let Self { key, before, after } = self;
+        write!(f, "{} from {before} to {after}", key.name)
     }
 }
 
@@ -340,12 +338,15 @@ mod tests {
 
     #[test]
     fn the_group_of_a_configuration_that_is_refused_can_still_be_told() {
-        let folder = Folder::new("likely", &[
-            ("config.toml", "group = 'first'\nnonsense = 1\n"),
-            ("config.d/10.toml", "group = 'second'\n"),
-            ("config.d/20.toml", "group = '2nd'\n"),
-            ("config.d/30.toml", "group = "),
-        ]);
+        let folder = Folder::new(
+            "likely",
+            &[
+                ("config.toml", "group = 'first'\nnonsense = 1\n"),
+                ("config.d/10.toml", "group = 'second'\n"),
+                ("config.d/20.toml", "group = '2nd'\n"),
+                ("config.d/30.toml", "group = "),
+            ],
+        );
         assert!(folder.read().is_err());
         let likely = |named: Option<&str>| {
             let named = named.map(|name| folder.0.join(name));

@@ -3,11 +3,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
+use crate::config::{Config, Current};
 use crate::destination::{Origin, Refusal};
 use crate::memory::{Exhausted, Memory, Share};
 use crate::quota::{OwnerOf, Place, Quota};
@@ -15,21 +16,28 @@ use crate::stats::Reason;
 
 /// What is left for new sessions, over all listeners.
 pub(crate) struct Admission {
-    sessions: Arc<Semaphore>,
-    max_sessions: usize,
-    /// Of these, those that all direct connections together may have.
-    direct_sessions: Arc<Semaphore>,
+    config: Current,
+    sessions: Arc<Seats>,
+    /// Of these, those of all direct connections together.
+    direct_sessions: Arc<Seats>,
     direct: Arc<Quota>,
-    max_direct_per_user: usize,
     owner_of: OwnerOf,
     memory: Arc<Memory>,
 }
 
+/// How many sessions there are of a number that may change.
+#[derive(Debug, Default)]
+struct Seats(AtomicUsize);
+
+/// One of them, given back when dropped.
+#[derive(Debug)]
+struct Seat(Arc<Seats>);
+
 /// What a session takes while it lives, its buffers apart.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    _session: OwnedSemaphorePermit,
-    _direct: Option<(OwnedSemaphorePermit, Place)>,
+    _session: Seat,
+    _direct: Option<(Seat, Place)>,
     _memory: Share,
 }
 
@@ -47,19 +55,10 @@ pub(crate) enum Full {
 }
 
 impl Admission {
-    /// The last quarter of the sessions is for redirected connections: one user can have thousands
-    /// of uids (subuid(5)), and a quota for each.
-    pub(crate) fn new(config: &Config, owner_of: OwnerOf, memory: Arc<Memory>) -> Self {
-        let max_sessions = config.max_sessions;
-        Self {
-            sessions: Arc::new(Semaphore::new(max_sessions)),
-            max_sessions,
-            direct_sessions: Arc::new(Semaphore::new(max_sessions - max_sessions / 4)),
-            direct: Quota::new(config.max_direct_per_user),
-            max_direct_per_user: config.max_direct_per_user,
-            owner_of,
-            memory,
-        }
+    /// As many as `config` says at the time.
+    pub(crate) fn new(config: Current, owner_of: OwnerOf, memory: Arc<Memory>) -> Self {
+        let (sessions, direct_sessions, direct) = Default::default();
+        Self { config, sessions, direct_sessions, direct, owner_of, memory }
     }
 
     /// Takes what a session needs for the connection from `client` to `ours`. The canary needs
@@ -73,26 +72,36 @@ impl Admission {
         if origin == Ok(Origin::Canary) {
             return Ok(None);
         }
-        let session = Arc::clone(&self.sessions)
-            .try_acquire_owned()
-            .map_err(|_| Full::Sessions(self.max_sessions))?;
+        let Config { max_sessions, max_direct_per_user, .. } = **self.config.borrow();
+        let session = self.sessions.take(max_sessions).ok_or(Full::Sessions(max_sessions))?;
         let memory = self.memory.share(SESSION)?;
         let direct = match origin {
-            Ok(Origin::Direct) => Some(self.admit_direct(client, ours)?),
+            Ok(Origin::Direct) => {
+                // The last quarter is for redirected connections: one user can have thousands of
+                // uids (subuid(5)), and a quota for each.
+                let seat = self.direct_sessions.take(max_sessions - max_sessions / 4);
+                let seat = seat.ok_or(Full::Direct)?;
+                let place = self.direct.take((self.owner_of)(client, ours), max_direct_per_user);
+                Some((seat, place.ok_or(Full::User(max_direct_per_user))?))
+            }
             _ => None,
         };
         Ok(Some(Ticket { _session: session, _direct: direct, _memory: memory }))
     }
+}
 
-    fn admit_direct(
-        &self,
-        client: SocketAddr,
-        ours: SocketAddr,
-    ) -> Result<(OwnedSemaphorePermit, Place), Full> {
-        let session =
-            Arc::clone(&self.direct_sessions).try_acquire_owned().map_err(|_| Full::Direct)?;
-        let place = self.direct.take((self.owner_of)(client, ours));
-        Ok((session, place.ok_or(Full::User(self.max_direct_per_user))?))
+impl Seats {
+    /// One more, unless there are `limit` of them.
+    fn take(self: &Arc<Self>, limit: usize) -> Option<Seat> {
+        let more = |taken| (taken < limit).then_some(taken + 1);
+        let taken = self.0.fetch_update(Relaxed, Relaxed, more);
+        taken.is_ok().then(|| Seat(Arc::clone(self)))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
     }
 }
 

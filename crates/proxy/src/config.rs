@@ -1,10 +1,17 @@
 //! The plain settings that the daemon runs on.
 
+use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use bip324_config::Settings;
+pub use bip324_config::{Direct, Fallback};
+use tokio::sync::watch;
 
 use crate::memory::MIB;
+
+/// What the daemon does now: it may be told otherwise while it runs.
+pub type Current = watch::Receiver<Arc<Config>>;
 
 /// What the daemon does. `Default` is how it runs in production.
 #[derive(Clone, Debug)]
@@ -34,27 +41,6 @@ pub struct Config {
     /// How often the service manager is told that every accept loop turns: see
     /// [`notify::watchdog`](crate::notify::watchdog).
     pub watchdog: Option<Duration>,
-}
-
-/// Which destinations a connection that was not redirected may name in the `addr_recv` of its
-/// VERSION.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Direct {
-    /// None.
-    Off,
-    /// Globally routable addresses, on the ports of `--port`.
-    Public,
-    /// Any unicast address and port, loopback too: for tests and labs.
-    Any,
-}
-
-/// What happens when a peer does not answer the v2 handshake with a single byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Fallback {
-    /// The client is refused.
-    Reject,
-    /// The peer is dialled once more and spoken to in v1, in plaintext.
-    V1,
 }
 
 /// How long each step of a session may take.
@@ -88,20 +74,29 @@ pub struct Timeouts {
     pub user_timeout: Duration,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+/// What the configuration says; where it is silent, its defaults.
+impl From<Settings> for Config {
+    fn from(said: Settings) -> Self {
+        let said = said.with_defaults();
+        let ports = said.direct_ports.unwrap_or_default();
         Self {
-            direct: Direct::Public,
-            fallback: Fallback::Reject,
-            passthrough: true,
-            ports: DEFAULT_PORTS.to_vec(),
-            user_agent_suffix: false,
-            max_sessions: DEFAULT_MAX_SESSIONS,
-            max_direct_per_user: DEFAULT_MAX_DIRECT_PER_USER,
-            max_memory: default_max_memory(DEFAULT_MAX_SESSIONS),
+            direct: said.direct.unwrap_or_default(),
+            fallback: said.fallback.unwrap_or_default(),
+            passthrough: said.passthrough.unwrap_or_default(),
+            ports: ports.into_iter().map(NonZeroU16::get).collect(),
+            user_agent_suffix: said.user_agent_suffix.unwrap_or_default(),
+            max_sessions: said.max_sessions.unwrap_or_default(),
+            max_direct_per_user: said.max_direct_per_user.unwrap_or_default(),
+            max_memory: said.max_memory.unwrap_or_default().saturating_mul(MIB),
             timeouts: Timeouts::default(),
             watchdog: None,
         }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Settings::default().into()
     }
 }
 
@@ -123,16 +118,35 @@ impl Default for Timeouts {
     }
 }
 
-/// Default ports of mainnet, testnet3, signet, testnet4 and regtest.
-pub(crate) const DEFAULT_PORTS: [u16; 5] = [8333, 18333, 38333, 48333, 18444];
-pub(crate) const DEFAULT_MAX_SESSIONS: usize = 512;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// More than the connections of any node or wallet: Bitcoin Core makes 11 outbound ones.
-pub(crate) const DEFAULT_MAX_DIRECT_PER_USER: usize = 32;
+    #[test]
+    fn what_is_said_arrives_and_the_rest_is_the_default() {
+        let said = Settings {
+            direct: Some(Direct::Any),
+            direct_ports: Some([2, 1].into_iter().filter_map(NonZeroU16::new).collect()),
+            fallback: Some(Fallback::V1),
+            passthrough: Some(false),
+            user_agent_suffix: Some(true),
+            max_sessions: Some(3),
+            max_direct_per_user: Some(2),
+            max_memory: Some(100),
+            ..Settings::default()
+        };
+        let config = Config::from(said);
+        assert_eq!((config.direct, config.fallback), (Direct::Any, Fallback::V1));
+        assert!(!config.passthrough && config.user_agent_suffix);
+        assert_eq!(config.ports, [1, 2]);
+        assert_eq!((config.max_sessions, config.max_direct_per_user), (3, 2));
+        assert_eq!(config.max_memory, 100 << 20);
 
-/// 512 KiB for every session, which is what ordinary traffic takes both ways at once (320 KiB) and
-/// some more, but never too little for a few of the longest messages. A session in the middle of
-/// those, both ways and with a reader that stalls, takes 17 MiB.
-pub(crate) fn default_max_memory(max_sessions: usize) -> usize {
-    max_sessions.saturating_mul(MIB / 2).max(64 * MIB)
+        let config = Config::default();
+        assert_eq!((config.direct, config.fallback), (Direct::Public, Fallback::Reject));
+        assert!(config.passthrough && !config.user_agent_suffix);
+        assert_eq!(config.ports, [8333, 18333, 18444, 38333, 48333]);
+        assert_eq!((config.max_sessions, config.max_direct_per_user), (512, 32));
+        assert_eq!(config.max_memory, 256 << 20);
+    }
 }

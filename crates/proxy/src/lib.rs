@@ -27,6 +27,7 @@ mod pins;
 pub mod privilege;
 mod quota;
 mod relay;
+pub mod reload;
 pub mod sandbox;
 mod server;
 mod session;
@@ -37,7 +38,7 @@ mod throttle;
 mod upstream;
 mod watchdog;
 
-pub use config::{Config, Direct, Fallback, Timeouts};
+pub use config::{Config, Current, Direct, Fallback, Timeouts};
 pub use nix::errno::Errno;
 pub use original_dst::{Kernel, OriginalDst};
 pub use quota::{OwnerOf, owner_of};

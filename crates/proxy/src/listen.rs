@@ -20,8 +20,9 @@ pub enum Error {
     },
     /// Addresses were asked for and listeners passed.
     #[error(
-        "--listen is given, and the service manager passes listeners too: leave --listen out and \
-         set ListenStream= in the .socket unit, or disable that unit"
+        "the service manager passes listeners, and --listen or `listen` in the configuration names \
+         others: leave --listen out, and `listen`, and set ListenStream= in the .socket unit, or \
+         disable that unit"
     )]
     Both,
 }

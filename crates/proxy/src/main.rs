@@ -4,22 +4,29 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, ensure};
+use bip324_config::{GroupName, Layers, Log};
 use bip324_proxy::cli::Cli;
+use bip324_proxy::reload::{self, Reload};
 use bip324_proxy::{
-    Config, Kernel, Stats, Tcp, activation, listen, notify, owner_of, privilege, sandbox, serve,
+    Config, Current, Kernel, Stats, Tcp, activation, listen, notify, owner_of, privilege, sandbox,
+    serve,
 };
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -30,8 +37,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
         }
     };
-    let done = if cli.sandbox_status { print_sandbox_status() } else { run(&cli) };
-    match done {
+    match command(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bip324-proxy: {error:#}");
@@ -40,35 +46,71 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+/// All but the last work as any user, root and the clients too: nobody is served.
+fn command(cli: &Cli) -> Result<()> {
+    let configuration = cli.configuration()?;
+    if cli.check_config {
+        let files = configuration.files().iter().map(|file| file.display().to_string());
+        let files = files.collect::<Vec<_>>().join(", ");
+        let files = if files.is_empty() { "no file is there".to_owned() } else { files };
+        println!("the configuration can be used: {files}");
+        Ok(())
+    } else if cli.print_config {
+        print!("{configuration}");
+        Ok(())
+    } else if cli.sandbox_status {
+        print_sandbox_status(reload::folders(cli.folder(), configuration.files()))
+    } else {
+        run(cli, configuration)
+    }
+}
+
+fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     let passed = activation::take()?;
-    tracing_subscriber::fmt()
-        .with_max_level(cli.log)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    let group = privilege::clients_group(cli.group.as_deref())?;
+    let said = configuration.settings();
+    let level = log(said.log);
+    let group = privilege::clients_group(said.group.as_ref().map(GroupName::as_str))?;
     if privilege::check_identity(group)? {
         warn!("the daemon's user is a member of the clients' group: it should not be");
     }
     privilege::drop_all()?;
-    raise_descriptor_limit(cli.max_sessions);
-    let listeners = listen::open(&cli.listen, passed)?;
+    let config = Config { watchdog: notify::watchdog(), ..said.clone().into() };
+    let most_sessions = raise_descriptor_limit();
+    if config.max_sessions > most_sessions {
+        warn!("there are file descriptors for {most_sessions} sessions only: see LimitNOFILE");
+    }
+    let listeners = listen::open(said.listen.as_deref().unwrap_or_default(), passed)?;
     // While the files that tell of a limit can still be read.
     let threads = available_parallelism().map_or(1, NonZero::get);
-    let sandbox = sandbox::apply(None)?;
+    let sandbox = sandbox::apply(&reload::folders(cli.folder(), configuration.files()))?;
     if let Some(missing) = sandbox.missing() {
         warn!("sandbox: {missing}");
     }
+    let (config, live) = watch::channel(Arc::new(config));
+    let (started, current) = (configuration.clone(), configuration);
+    let readable = sandbox.is_readable();
+    let reload = Reload { cli, started, current, readable, most_sessions, config, level };
     // Its threads inherit that there is nothing left to gain.
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.context("cannot start threads")?;
-    runtime.block_on(run_until_told(cli, listeners))
+    runtime.block_on(run_until_told(listeners, live, reload))
+}
+
+/// Logs to standard error, at a level that may change.
+fn log(level: Option<Log>) -> reload::Level {
+    let (level, handle) = tracing_subscriber::reload::Layer::new(reload::level(level));
+    let ansi = io::stderr().is_terminal();
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false);
+    tracing_subscriber::registry().with(level).with(lines).init();
+    handle
 }
 
 /// Serves until the first signal to stop, and drains until the second.
-async fn run_until_told(cli: &Cli, listeners: Vec<std::net::TcpListener>) -> Result<()> {
+async fn run_until_told(
+    listeners: Vec<std::net::TcpListener>,
+    config: Current,
+    mut reload: Reload<'_>,
+) -> Result<()> {
     let mut signals = Signals::new()?;
     let listeners: Vec<_> =
         listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
@@ -84,13 +126,14 @@ async fn run_until_told(cli: &Cli, listeners: Vec<std::net::TcpListener>) -> Res
         let _ = stopped.await;
     };
     let told_twice = async {
-        signals.recv().await;
+        while signals.recv().await == Told::Reload {
+            reload.run();
+        }
         info!("stopping; once more ends the sessions that are left");
         notify::stopping();
         drop(stop);
-        signals.recv().await;
+        while signals.recv().await == Told::Reload {}
     };
-    let config = Config { watchdog: notify::watchdog(), ..cli.config() };
     let stats = Arc::new(Stats::default());
     tokio::select! {
         served = serve(listeners, config, Kernel, owner_of(), Tcp, stats, shutdown) => served?,
@@ -100,48 +143,58 @@ async fn run_until_told(cli: &Cli, listeners: Vec<std::net::TcpListener>) -> Res
     Ok(())
 }
 
-/// SIGTERM and SIGINT.
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM and SIGINT; SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next one.
-    async fn recv(&mut self) {
+    async fn recv(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hang_up.recv() => Told::Reload,
         }
     }
 }
 
-/// Works as any user, root and the clients too: nobody is served.
-fn print_sandbox_status() -> Result<()> {
+fn print_sandbox_status(readable: Vec<PathBuf>) -> Result<()> {
     privilege::drop_all()?;
-    let status = sandbox::status()?;
+    let status = sandbox::status(readable)?;
     print!("{status}");
     ensure!(status.is_complete(), "not all of the sandbox is in force: this is a bug");
     Ok(())
 }
 
-/// Two descriptors a session, and some. The soft limit is often too low for it, and ours to raise.
-fn raise_descriptor_limit(max_sessions: usize) {
-    let wanted = 2 * max_sessions as u64 + OTHER_DESCRIPTORS;
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < wanted {
-            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
-        }
-        Ok(hard >= wanted)
-    });
-    if raised != Ok(true) {
-        warn!("{wanted} file descriptors may be needed and are not to be had: see LimitNOFILE");
-    }
+/// The soft limit is often too low, and ours to raise: as far as it goes, for a reload may ask for more
+/// sessions, and the sandbox allows no change. Returns for how many sessions it is enough: each takes
+/// two descriptors.
+fn raise_descriptor_limit() -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        // Where the service manager forbids to ask, it knows what it gives.
+        return usize::MAX;
+    };
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let limit = if raised.is_ok() { hard } else { soft };
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS) / 2
 }
 
 /// sysexits(3).
@@ -150,6 +203,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(privilege::Error::Root | privilege::Error::ClientsGroup(_)) => return EX_NOPERM,
         Some(privilege::Error::NoGroup(_)) => return EX_CONFIG,
         _ => {}
+    }
+    match error.downcast_ref() {
+        Some(bip324_config::Error::Read(..)) => return EX_NOINPUT,
+        Some(bip324_config::Error::Content { .. }) => return EX_CONFIG,
+        None => {}
     }
     if error.is::<activation::Error>() {
         return EX_CONFIG;
@@ -162,9 +220,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 const EX_USAGE: u8 = 64;
+const EX_NOINPUT: u8 = 66;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_OSERR: u8 = 71;
 const EX_NOPERM: u8 = 77;
 const EX_CONFIG: u8 = 78;
 
-const OTHER_DESCRIPTORS: u64 = 64;
+const OTHER_DESCRIPTORS: usize = 64;

@@ -13,7 +13,7 @@ use crate::stats::Stats;
 /// What all sessions may take together, or some of them.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    limit: usize,
+    limit: Arc<AtomicUsize>,
     /// Where the whole is counted.
     stats: Arc<Stats>,
     /// What some of the sessions have taken of their part of it.
@@ -44,13 +44,18 @@ pub(crate) struct Exhausted {
 impl Memory {
     /// `limit` bytes, counted in `stats`.
     pub(crate) fn new(limit: usize, stats: Arc<Stats>) -> Arc<Self> {
-        Arc::new(Self { limit, stats, part: None })
+        Arc::new(Self { limit: Arc::new(AtomicUsize::new(limit)), stats, part: None })
+    }
+
+    /// From now on `limit` bytes, for the halves as well. Who has more keeps it, and gets no more.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Relaxed);
     }
 
     /// The same memory for sessions that may take half of it and no more.
     pub(crate) fn half(&self) -> Arc<Self> {
-        let stats = Arc::clone(&self.stats);
-        Arc::new(Self { limit: self.limit, stats, part: Some(AtomicUsize::new(0)) })
+        let (limit, stats) = (Arc::clone(&self.limit), Arc::clone(&self.stats));
+        Arc::new(Self { limit, stats, part: Some(AtomicUsize::new(0)) })
     }
 
     /// Takes `bytes` where the sum then stays below `ceiling`; of a half, below half of it.
@@ -91,7 +96,7 @@ impl Share {
     /// Makes it at least `bytes` large. The last quarter of the memory is for small shares: however
     /// many long messages stall half-way, headers and pings of the other sessions pass.
     fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let limit = self.memory.limit;
+        let limit = self.memory.limit.load(Relaxed);
         let ceiling = if bytes > SMALL { limit - limit / 4 } else { limit };
         let more = bytes.saturating_sub(self.bytes);
         if more > 0 && !self.memory.take(more, ceiling) {
@@ -262,6 +267,21 @@ mod tests {
         let _rest = memory.share(4 * SMALL).unwrap();
         assert!(half.share(2 * SMALL).is_err(), "there is less than half left");
         assert!(half.share(SMALL).is_ok(), "nothing was kept of what was refused");
+    }
+
+    #[test]
+    fn another_limit_holds_for_the_whole_and_its_half() {
+        let (memory, _stats) = memory(8 * SMALL);
+        let half = memory.half();
+        let _share = memory.share(2 * SMALL).unwrap();
+        memory.set_limit(SMALL);
+        let refused = Err(Exhausted { limit: SMALL });
+        assert_eq!(memory.share(1).map(drop), refused);
+        assert_eq!(half.share(1).map(drop), refused);
+        memory.set_limit(6 * SMALL);
+        let _halves = [(); 3].map(|()| half.share(SMALL).unwrap());
+        assert!(half.share(1).is_err());
+        assert!(memory.share(SMALL).is_ok());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub enum Error {
     /// The group named on the command line is not there.
     #[error(
         "there is no group {0}: create it with `bip324-setup up --create-group --group {0}`, or mend \
-         --group"
+         --group or `group` in the configuration"
     )]
     NoGroup(String),
     /// The system does not answer about groups.

@@ -31,9 +31,8 @@ pub fn owner_of() -> OwnerOf {
 /// Sessions that each user has by direct connections. What has no known owner shares the quota of
 /// one more user: it cannot be used up at the expense of anybody else. In a user namespace of its own
 /// the daemon sees all users that are not mapped there as one, the overflow uid.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Quota {
-    limit: usize,
     taken: Mutex<BTreeMap<Option<u32>, usize>>,
 }
 
@@ -45,16 +44,11 @@ pub(crate) struct Place {
 }
 
 impl Quota {
-    /// `limit` sessions for each user.
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, taken: Mutex::default() })
-    }
-
-    /// One more session of `owner`, if there may be one.
-    pub(crate) fn take(self: &Arc<Self>, owner: Option<u32>) -> Option<Place> {
+    /// One more session of `owner`, unless it has `limit` of them.
+    pub(crate) fn take(self: &Arc<Self>, owner: Option<u32>, limit: usize) -> Option<Place> {
         let mut taken = lock(&self.taken);
         let sessions = taken.get(&owner).copied().unwrap_or(0);
-        if sessions >= self.limit {
+        if sessions >= limit {
             return None;
         }
         taken.insert(owner, sessions + 1);
@@ -87,22 +81,33 @@ mod tests {
 
     #[test]
     fn g3_one_user_s_sessions_leave_the_others_theirs() {
-        let quota = Quota::new(2);
+        let quota = Arc::new(Quota::default());
         for owner in [Some(1000), Some(1001), None] {
-            let places = [quota.take(owner).unwrap(), quota.take(owner).unwrap()];
-            assert!(quota.take(owner).is_none());
+            let places = [quota.take(owner, 2).unwrap(), quota.take(owner, 2).unwrap()];
+            assert!(quota.take(owner, 2).is_none());
             drop(places);
         }
-        let _place = quota.take(Some(1000)).unwrap();
-        let second = quota.take(Some(1000)).unwrap();
+        let _place = quota.take(Some(1000), 2).unwrap();
+        let second = quota.take(Some(1000), 2).unwrap();
         drop(second);
-        assert!(quota.take(Some(1000)).is_some());
+        assert!(quota.take(Some(1000), 2).is_some());
+    }
+
+    #[test]
+    fn a_limit_may_change_between_two_sessions() {
+        let quota = Arc::new(Quota::default());
+        let places = [(); 3].map(|()| quota.take(None, 3).unwrap());
+        assert!(quota.take(None, 3).is_none());
+        assert!(quota.take(None, 4).is_some());
+        drop(places);
+        let _place = quota.take(None, 1).unwrap();
+        assert!(quota.take(None, 1).is_none());
     }
 
     #[test]
     fn nothing_is_kept_of_a_user_without_sessions() {
-        let quota = Quota::new(2);
-        drop((quota.take(Some(1000)), quota.take(Some(1000)), quota.take(None)));
+        let quota = Arc::new(Quota::default());
+        drop((quota.take(Some(1000), 2), quota.take(Some(1000), 2), quota.take(None, 2)));
         assert!(lock(&quota.taken).is_empty());
     }
 

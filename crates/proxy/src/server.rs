@@ -1,6 +1,6 @@
 //! Accepting connections, each into a session of its own, until told to stop.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::admission::{Admission, Full};
-use crate::config::Config;
+use crate::config::Current;
 use crate::destination::{Own, classify};
 use crate::interfaces;
 use crate::memory::Memory;
@@ -29,14 +29,15 @@ use crate::{notify, watchdog};
 /// Serves connections to `listeners` until `shutdown` completes, then lets sessions end by
 /// themselves for [`drain`](crate::config::Timeouts::drain) and closes what is left.
 ///
-/// Dropping the future closes everything at once.
+/// Dropping the future closes everything at once. What `config` comes to say holds for new sessions,
+/// but for timeouts and watchdog, which stay as they are; its memory for all.
 ///
 /// # Errors
 /// A listener does not know its own address, or accepting panicked, which is a bug: then everything
 /// is closed at once, so that clients are refused rather than left waiting.
 pub async fn serve<O: OriginalDst, D: Dial>(
     listeners: Vec<TcpListener>,
-    config: Config,
+    config: Current,
     original_dst: O,
     owner_of: OwnerOf,
     dialler: D,
@@ -46,20 +47,20 @@ pub async fn serve<O: OriginalDst, D: Dial>(
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
     let (stop, stopping) = watch::channel(());
     let original_dst = Arc::new(original_dst);
-    let memory = Memory::new(config.max_memory, Arc::clone(&stats));
-    let admission = Arc::new(Admission::new(&config, owner_of, Arc::clone(&memory)));
+    let memory = Memory::new(config.borrow().max_memory, Arc::clone(&stats));
+    let admission = Arc::new(Admission::new(config.clone(), owner_of, Arc::clone(&memory)));
+    let period = config.borrow().watchdog;
     let shared = Arc::new(Shared {
-        config,
+        config: config.clone(),
         dialler,
         own: Own::new(addresses, interfaces::addresses),
         pins: Pins::default(),
         direct_memory: memory.half(),
-        memory,
+        memory: Arc::clone(&memory),
         stats,
         throttle: Throttle::default(),
     });
 
-    let period = shared.config.watchdog;
     let (watcher, links) = watchdog::ring(listeners.len());
     let mut acceptors = JoinSet::new();
     for (listener, watch) in listeners.into_iter().zip(links) {
@@ -77,6 +78,7 @@ pub async fn serve<O: OriginalDst, D: Dial>(
     tokio::select! {
         () = shutdown => {}
         () = watcher.watch(period, notify::alive) => {}
+        () = follow(config, &memory) => {}
         Some(ended) = acceptors.join_next() => ended?,
     }
     drop(stop);
@@ -84,6 +86,14 @@ pub async fn serve<O: OriginalDst, D: Dial>(
         ended?;
     }
     Ok(())
+}
+
+/// Lets the memory be what the configuration comes to say.
+async fn follow(mut config: Current, memory: &Memory) {
+    while config.changed().await.is_ok() {
+        memory.set_limit(config.borrow_and_update().max_memory);
+    }
+    pending().await
 }
 
 /// One listener and the sessions that came through it.
@@ -174,8 +184,9 @@ async fn drain<D>(mut sessions: JoinSet<()>, shared: &Shared<D>) {
             report(ended, &shared.stats);
         }
     };
+    let limit = shared.config.borrow().timeouts.drain;
     // What is left is aborted and closed.
-    let _ = timeout(shared.config.timeouts.drain, ended).await;
+    let _ = timeout(limit, ended).await;
     sessions.shutdown().await;
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::client::{self, Client};
-use crate::config::{Config, Direct, Fallback};
+use crate::config::{Config, Current, Direct, Fallback};
 use crate::destination::{self, Origin, Own, Refusal};
 use crate::memory::{Buffer, Memory};
 use crate::pins::Pins;
@@ -25,7 +25,7 @@ use crate::upstream::{self, Budget, Encrypted, Peer};
 
 /// What all sessions share.
 pub(crate) struct Shared<D> {
-    pub(crate) config: Config,
+    pub(crate) config: Current,
     pub(crate) dialler: D,
     pub(crate) own: Own,
     pub(crate) pins: Pins,
@@ -34,6 +34,13 @@ pub(crate) struct Shared<D> {
     pub(crate) direct_memory: Arc<Memory>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) throttle: Throttle,
+}
+
+/// A session on its way to its relay.
+struct Session<'a, D> {
+    shared: &'a Shared<D>,
+    /// As it was when the session began.
+    config: Arc<Config>,
 }
 
 /// Why a connection was not served to its regular end. No text names an address.
@@ -102,7 +109,8 @@ async fn serve<D: Dial>(
         return answer_canary(&stream, &shared.stats).await;
     }
     // On the heap only as long as it takes: an idle session is far smaller than its beginning.
-    let established = Box::pin(establish(shared, stream, origin, accepted)).await?;
+    let session = Session { shared, config: Arc::clone(&shared.config.borrow()) };
+    let established = Box::pin(session.establish(stream, origin, accepted)).await?;
     relay(established).await
 }
 
@@ -117,53 +125,6 @@ struct Established {
     registration: Registration,
 }
 
-/// All that comes before the relay.
-async fn establish<D: Dial>(
-    shared: &Shared<D>,
-    stream: TcpStream,
-    origin: Result<Origin, Refusal>,
-    accepted: Instant,
-) -> Result<Established, Error> {
-    // Until the relay stands, every way out of here shows the client a reset, as an unreachable
-    // peer would.
-    socket::reset_on_close(&stream).map_err(client::Error::Broken)?;
-    let origin = origin?;
-    if origin == Origin::Direct && shared.config.direct == Direct::Off {
-        return Err(Refusal::DirectOff.into());
-    }
-    socket::prepare(&stream, &shared.config.timeouts).map_err(client::Error::Broken)?;
-
-    let timeouts = &shared.config.timeouts;
-    let (memory, prefix) = match origin {
-        Origin::Direct => (&shared.direct_memory, timeouts.direct_prefix),
-        _ => (&shared.memory, timeouts.client_prefix),
-    };
-    let mut client = Client::new(stream, memory);
-    let end = accepted + prefix;
-    let start = timeout_at(end, client.start()).await.map_err(|_| client::Error::Silent)??;
-    match (origin, start) {
-        (Origin::Redirected(to), Start::V1(magic)) => {
-            shared.translate(client, to, magic, accepted).await
-        }
-        (Origin::Redirected(_), Start::V2) if !shared.config.passthrough => {
-            Err(Error::PassthroughOff)
-        }
-        (Origin::Redirected(to), Start::V2) => {
-            let end = Instant::now() + shared.config.timeouts.connect;
-            shared.splice(client, to, Kind::Passthrough, end).await
-        }
-        (_, Start::V1(magic)) => {
-            let version = timeout_at(end, client.version()).await;
-            let length = version.map_err(|_| client::Error::Silent)??;
-            let payload = client.received.get(HEADER_LEN..length).unwrap_or_default();
-            let wanted = version::addr_recv(payload).map(SocketAddr::V6);
-            let to = destination::permit_direct(wanted, &shared.config, &shared.own)?;
-            shared.translate(client, to, magic, accepted).await
-        }
-        (_, Start::V2) => Err(Error::DirectV2),
-    }
-}
-
 /// Tells `bip324-setup check` that the redirect leads here.
 async fn answer_canary(stream: &TcpStream, stats: &Stats) -> Result<(), Error> {
     stats.count_canary();
@@ -172,7 +133,54 @@ async fn answer_canary(stream: &TcpStream, stats: &Stats) -> Result<(), Error> {
     Ok(())
 }
 
-impl<D: Dial> Shared<D> {
+impl<D: Dial> Session<'_, D> {
+    /// All that comes before the relay.
+    async fn establish(
+        self,
+        stream: TcpStream,
+        origin: Result<Origin, Refusal>,
+        accepted: Instant,
+    ) -> Result<Established, Error> {
+        // Until the relay stands, every way out of here shows the client a reset, as an unreachable
+        // peer would.
+        socket::reset_on_close(&stream).map_err(client::Error::Broken)?;
+        let origin = origin?;
+        if origin == Origin::Direct && self.config.direct == Direct::Off {
+            return Err(Refusal::DirectOff.into());
+        }
+        let timeouts = &self.config.timeouts;
+        socket::prepare(&stream, timeouts).map_err(client::Error::Broken)?;
+
+        let (memory, prefix) = match origin {
+            Origin::Direct => (&self.shared.direct_memory, timeouts.direct_prefix),
+            _ => (&self.shared.memory, timeouts.client_prefix),
+        };
+        let mut client = Client::new(stream, memory);
+        let end = accepted + prefix;
+        let start = timeout_at(end, client.start()).await.map_err(|_| client::Error::Silent)??;
+        match (origin, start) {
+            (Origin::Redirected(to), Start::V1(magic)) => {
+                self.translate(client, to, magic, accepted).await
+            }
+            (Origin::Redirected(_), Start::V2) if !self.config.passthrough => {
+                Err(Error::PassthroughOff)
+            }
+            (Origin::Redirected(to), Start::V2) => {
+                let end = Instant::now() + timeouts.connect;
+                self.splice(client, to, Kind::Passthrough, end).await
+            }
+            (_, Start::V1(magic)) => {
+                let version = timeout_at(end, client.version()).await;
+                let length = version.map_err(|_| client::Error::Silent)??;
+                let payload = client.received.get(HEADER_LEN..length).unwrap_or_default();
+                let wanted = version::addr_recv(payload).map(SocketAddr::V6);
+                let to = destination::permit_direct(wanted, &self.config, &self.shared.own)?;
+                self.translate(client, to, magic, accepted).await
+            }
+            (_, Start::V2) => Err(Error::DirectV2),
+        }
+    }
+
     /// v1 client: a v2 session with its peer, or the fallback where it may be.
     async fn translate(
         &self,
@@ -194,14 +202,14 @@ impl<D: Dial> Shared<D> {
             upstream::handshake(&mut client, peer, magic, silence_end, timeouts, agent).await;
         match shaken {
             Ok(encrypted) => {
-                self.pins.add(to, Instant::now());
+                self.shared.pins.add(to, Instant::now());
                 let Client { stream: client, received } = client;
                 let Encrypted { stream: peer, session, received: input, to_client: output } =
                     encrypted;
                 let up = Pipe::new(Codec::Encrypt(Box::new(session.sender)), received, &memory);
                 let codec = Codec::Decrypt(Box::new(session.receiver));
                 let down = Pipe { codec, input, output };
-                let registration = self.stats.register(Kind::V2, to, Some(session.id));
+                let registration = self.shared.stats.register(Kind::V2, to, Some(session.id));
                 Ok(Established { client, peer, up, down, registration })
             }
             Err(upstream::Error::NotV2) if self.config.fallback == Fallback::V1 => {
@@ -218,7 +226,7 @@ impl<D: Dial> Shared<D> {
         to: SocketAddr,
         end: Instant,
     ) -> Result<Established, Error> {
-        if self.pins.holds(to, Instant::now()) {
+        if self.shared.pins.holds(to, Instant::now()) {
             return Err(Error::Downgrade);
         }
         debug!(%to, "falling back to v1");
@@ -238,7 +246,7 @@ impl<D: Dial> Shared<D> {
         let memory = Arc::clone(received.memory());
         let up = Pipe::new(Codec::Splice, received, &memory);
         let down = Pipe::new(Codec::Splice, Buffer::new(&memory), &memory);
-        let registration = self.stats.register(kind, to, None);
+        let registration = self.shared.stats.register(kind, to, None);
         Ok(Established { client, peer, up, down, registration })
     }
 
@@ -249,7 +257,8 @@ impl<D: Dial> Shared<D> {
         end: Instant,
     ) -> Result<TcpStream, upstream::Error> {
         debug!(%to, "dialling");
-        let stream = upstream::dial(&self.dialler, client, to, end, &self.own).await?;
+        let stream =
+            upstream::dial(&self.shared.dialler, client, to, end, &self.shared.own).await?;
         socket::prepare(&stream, &self.config.timeouts).map_err(upstream::Error::Dial)?;
         Ok(stream)
     }
@@ -318,6 +327,7 @@ const DELIVERY: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use tokio::sync::watch;
 
     use super::*;
     use crate::socket::Tcp;
@@ -329,7 +339,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let shared = Arc::new(Shared {
-            config: Config::default(),
+            config: watch::channel(Arc::default()).1,
             dialler: Tcp,
             own: Own::new(Vec::new(), Vec::new),
             pins: Pins::default(),

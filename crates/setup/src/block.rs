@@ -6,7 +6,7 @@
 
 use crate::cli::Redirect;
 use crate::exit::Error;
-use crate::group::{Group, GroupName};
+use crate::group::Group;
 use crate::guard;
 use crate::keeper::Keeper;
 use crate::kernel::{self, Batch, Change, Socket, Tenure};

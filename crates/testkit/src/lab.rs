@@ -149,6 +149,8 @@ const MOUNT_AND_EXEC: &str = r#"
         [ ! -d "$1" ] || mount --bind "$1" "$2"
         shift 2
     done
+    # What is configured on this machine is not under test.
+    [ ! -d /etc/bip324-proxy ] || mount -t tmpfs none /etc/bip324-proxy
     exec "$@"
 "#;
 

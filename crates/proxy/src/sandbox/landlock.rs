@@ -2,7 +2,7 @@
 //!
 //! Outgoing connections are not restricted: a peer may have any address and, redirected, any port.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -11,17 +11,17 @@ use landlock::{
 
 use super::Error;
 
-/// Leaves the calling thread no file but `readable`, no TCP port to bind, and neither signals nor
+/// Leaves the calling thread no file but those in the folders `readable`, no TCP port to bind, and neither signals nor
 /// abstract Unix sockets to reach other processes with; as far as the kernel can.
-pub(super) fn restrict(readable: Option<&Path>) -> Result<LandlockStatus, Error> {
+pub(super) fn restrict(readable: &[PathBuf]) -> Result<LandlockStatus, Error> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::from_all(NEWEST))?
         .create()?;
-    if let Some(path) = readable {
-        let rule = PathBeneath::new(PathFd::new(path)?, AccessFs::ReadFile);
-        ruleset = ruleset.add_rule(rule)?;
+    for folder in readable {
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(folder)?, read))?;
     }
     Ok(ruleset.restrict_self()?.landlock)
 }
@@ -108,7 +108,7 @@ mod tests {
         let service = SocketAddr::from_abstract_name(name).unwrap();
         let _listener = UnixListener::bind_addr(&service).unwrap();
         assert_eq!(outcomes(&service), [None; 6]);
-        let restricted = thread::spawn(move || (restrict(None).unwrap(), outcomes(&service)));
+        let restricted = thread::spawn(move || (restrict(&[]).unwrap(), outcomes(&service)));
         let (status, outcomes) = restricted.join().unwrap();
         let LandlockStatus::Available { effective_abi, .. } = status else {
             panic!("run this test on a kernel with Landlock: {status:?}");

@@ -1,5 +1,6 @@
 //! What the daemon gives up once its listeners are open, so that whoever takes it over through the
-//! network finds little to do with it: no files, no programs, no listeners, no sockets but TCP.
+//! network finds little to do with it: no files but its configuration, no programs, no listeners, no
+//! sockets but TCP.
 //!
 //! Two layers that overlap on purpose, of which a kernel may lack one. seccomp refuses every system
 //! call that is not listed, and Landlock what a call would reach. Both are for good, and for the
@@ -10,7 +11,7 @@ mod landlock;
 mod seccomp;
 mod status;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use ::landlock::{LandlockStatus, PathFdError, RulesetError};
 use thiserror::Error;
@@ -20,8 +21,8 @@ pub use status::{Status, status};
 /// Why there is no sandbox, although the kernel has what it takes.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// A file that the sandbox should leave readable cannot be opened.
-    #[error("cannot leave a file readable: {0}")]
+    /// A folder that the sandbox should leave readable cannot be opened.
+    #[error("cannot leave a folder readable: {0}")]
     Readable(#[from] PathFdError),
     /// The kernel refuses the Landlock rules.
     #[error("cannot restrict the daemon with Landlock: {0}")]
@@ -42,24 +43,32 @@ pub enum Error {
 pub struct Sandbox {
     landlock: LandlockStatus,
     seccomp: bool,
+    readable: bool,
 }
 
-/// Restricts the calling thread, and all that it will start, for good. Only `readable`, a file or a
-/// folder, can still be opened, and only to read. What the kernel lacks is left out.
+/// Restricts the calling thread, and all that it will start, for good. Only what is in the folders
+/// `readable`, whatever lies there at the time, can still be opened, and only to read. What the kernel
+/// lacks is left out; without Landlock, which alone tells one file from another, nothing is readable.
 ///
 /// Must come after [`drop_all`](crate::privilege::drop_all), after the listeners and before any
 /// other thread.
 ///
 /// # Errors
 /// Something fails for another reason than that the kernel lacks it.
-pub fn apply(readable: Option<&Path>) -> Result<Sandbox, Error> {
+pub fn apply(readable: &[PathBuf]) -> Result<Sandbox, Error> {
     // In this order: the filter allows no system call of Landlock's.
     let landlock = landlock::restrict(readable)?;
-    let seccomp = seccomp::filter(readable.is_some())?;
-    Ok(Sandbox { landlock, seccomp })
+    let readable = !readable.is_empty() && matches!(landlock, LandlockStatus::Available { .. });
+    let seccomp = seccomp::filter(readable)?;
+    Ok(Sandbox { landlock, seccomp, readable })
 }
 
 impl Sandbox {
+    /// Whether the folders that were to be readable are.
+    pub const fn is_readable(&self) -> bool {
+        self.readable
+    }
+
     /// What this kernel does not restrict, in one line; `None` if it lacks nothing.
     pub fn missing(&self) -> Option<String> {
         let seccomp = (!self.seccomp).then(|| seccomp::MISSING.to_owned());

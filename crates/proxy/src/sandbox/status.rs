@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::thread;
 
 use super::{Error, Sandbox, apply, attempt, landlock, seccomp};
@@ -12,26 +13,28 @@ use crate::privilege;
 #[derive(Debug)]
 pub struct Status {
     sandbox: Sandbox,
+    readable: Vec<PathBuf>,
     /// `/proc/self/status`, read with the sandbox in force.
     process: String,
     /// What was attempted, and whether it was refused.
     attempts: Vec<(&'static str, bool)>,
 }
 
-/// Applies the sandbox as the daemon does, which is for good, and looks at it from a new thread.
+/// Applies the sandbox as the daemon does, which is for good, with the same folders `readable`, and
+/// looks at it from a new thread.
 /// [`drop_all`](privilege::drop_all) must come before.
 ///
 /// # Errors
 /// As [`apply`], or `/proc` cannot be read.
-pub fn status() -> Result<Status, Error> {
-    // Nothing can be opened afterwards, but the kernel writes this anew for each reader.
+pub fn status(readable: Vec<PathBuf>) -> Result<Status, Error> {
+    // It cannot be opened afterwards, but the kernel writes this anew for each reader.
     let mut file = File::open("/proc/self/status")?;
-    let sandbox = apply(None)?;
+    let sandbox = apply(&readable)?;
     let mut process = String::new();
     file.read_to_string(&mut process)?;
     let attempts = thread::Builder::new().spawn(attempt::all)?;
     let attempts = attempts.join().map_err(|_| io::Error::other("an attempt panicked"))?;
-    Ok(Status { sandbox, process, attempts })
+    Ok(Status { sandbox, readable, process, attempts })
 }
 
 impl Status {
@@ -75,6 +78,14 @@ impl fmt::Display for Status {
         }
         if let Some(missing) = landlock::missing(landlock) {
             writeln!(formatter, "landlock: {missing}")?;
+        }
+        match self.readable.as_slice() {
+            readable if self.sandbox.is_readable() => {
+                let folders = readable.iter().map(|path| path.display().to_string());
+                let folders = folders.collect::<Vec<_>>().join(", ");
+                writeln!(formatter, "readable, for a reload: {folders}")?;
+            }
+            _ => writeln!(formatter, "readable, for a reload: nothing")?,
         }
         for (name, refused) in &self.attempts {
             writeln!(formatter, "{}: {name}", if *refused { "refused" } else { "NOT REFUSED" })?;

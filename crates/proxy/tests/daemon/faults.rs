@@ -9,6 +9,7 @@ use bip324_proxy::stats::Reason;
 use bip324_proxy::{Config, Errno, OriginalDst, Tcp, Timeouts, owner_of, serve};
 use bip324_testkit::peer::{End, PATIENCE, Session, Wire, long_form, within};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::*;
@@ -244,7 +245,7 @@ async fn f15_a_panic_while_accepting_ends_the_daemon() -> Result<()> {
     let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
     let daemon = serve(
         listeners.into(),
-        Config::default(),
+        watch::channel(Arc::default()).1,
         Panics,
         owner_of(),
         Tcp,

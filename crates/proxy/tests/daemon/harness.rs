@@ -18,7 +18,7 @@ use bip324_testkit::peer::{Peer, Session, Wire, frame, within};
 use bip324_transport::command::Command;
 use bip324_transport::v1::Magic;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -27,6 +27,7 @@ pub(crate) struct Daemon {
     pub(crate) address: SocketAddr,
     pub(crate) stats: Arc<Stats>,
     pub(crate) network: Network,
+    config: watch::Sender<Arc<Config>>,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<io::Result<()>>,
 }
@@ -82,9 +83,10 @@ impl Daemon {
         let network = Network::default();
         let stats = Arc::new(Stats::default());
         let (stop, stopped) = oneshot::channel();
+        let (config, current) = watch::channel(Arc::new(config));
         let daemon = serve(
             vec![listener],
-            config,
+            current,
             network.clone(),
             network.owner_of(),
             network.clone(),
@@ -94,12 +96,17 @@ impl Daemon {
             },
         );
         let task = tokio::spawn(daemon);
-        Ok(Self { address, stats, network, stop: Some(stop), task })
+        Ok(Self { address, stats, network, config, stop: Some(stop), task })
     }
 
     /// As in production.
     pub(crate) async fn start_default() -> Result<Self> {
         Self::start(Config::default()).await
+    }
+
+    /// Gives it other settings, as SIGHUP does.
+    pub(crate) fn reload(&self, config: Config) {
+        self.config.send_replace(Arc::new(config));
     }
 
     /// Asks it to end, as SIGTERM does.

@@ -38,6 +38,10 @@ mod process;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod reload_process;
+#[cfg(test)]
 mod sandbox;
 #[cfg(test)]
 mod shutdown;

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -71,6 +71,56 @@ impl Program {
         Self::start_by(command, &MANY_SESSIONS)
     }
 
+    /// With this in its configuration file, and no argument but where it is and a free port, and a
+    /// service manager that it notifies.
+    pub(crate) fn start_configured(text: &str) -> Result<(Self, Notifications)> {
+        let folder = Folder::new()?;
+        let notifications = Notifications::open(&folder.0)?;
+        let (name, path) = notifications.variable();
+        let mut command = unprivileged(Command::new("env"));
+        command.env(name, path).arg(program(&folder)?).args(LISTEN);
+        command.arg("--config").arg(configure(&folder, text)?);
+        let program = Self::spawn(folder, command)?;
+        ensure!(notifications.next(PATIENCE)?.as_deref() == Some("READY=1"));
+        Ok((program, notifications))
+    }
+
+    /// With an /etc of its own that has the folder of the configuration and this in its file, or not
+    /// even the folder.
+    pub(crate) fn start_in_etc(text: Option<&str>) -> Result<Self> {
+        ensure!(geteuid().is_root(), "run this test as root");
+        let folder = Folder::new()?;
+        let etc = folder.0.join("etc");
+        fs::create_dir(&etc)?;
+        for (file, text) in [("passwd", "root:x:0:0::/:\n"), ("group", "root:x:0:\n")] {
+            fs::write(etc.join(file), text)?;
+        }
+        if let Some(text) = text {
+            fs::create_dir_all(etc.join("bip324-proxy/config.d"))?;
+            fs::write(etc.join("bip324-proxy/config.toml"), text)?;
+        }
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc && exec "$@""#]).arg(etc);
+        command.args(["setpriv", &format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}")]);
+        command.arg("--clear-groups").arg(program(&folder)?).args(LISTEN);
+        Self::spawn(folder, command)
+    }
+
+    /// Replaces a file of that /etc as package managers do: by another one.
+    pub(crate) fn write_etc(&self, file: &str, text: &str) -> Result<()> {
+        replace(&self.folder.0.join("etc/bip324-proxy").join(file), text)
+    }
+
+    /// Replaces its configuration file in the same way.
+    pub(crate) fn configure(&self, text: &str) -> Result<PathBuf> {
+        configure(&self.folder, text)
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
     /// By a command that runs the one in its last arguments.
     fn start_by(command: Command, arguments: &[&str]) -> Result<Self> {
         Self::start_in(Folder::new()?, command, &[&LISTEN, arguments].concat())
@@ -78,6 +128,12 @@ impl Program {
 
     fn start_in(folder: Folder, mut command: Command, arguments: &[&str]) -> Result<Self> {
         command.arg(program(&folder)?).args(["--direct", "any"]).args(arguments);
+        // Not the file of the machine that the tests run on.
+        command.arg("--config").arg(configure(&folder, "")?);
+        Self::spawn(folder, command)
+    }
+
+    fn spawn(folder: Folder, command: Command) -> Result<Self> {
         let mut process = Process::spawn("daemon", command, &folder.0)?;
         let address = process.wait_for_log("where it listens", PATIENCE, |log| {
             let (_, rest) = log.split_once("ready, listening on ")?;
@@ -87,9 +143,18 @@ impl Program {
         Ok(Self { process, folder, address, id })
     }
 
-    /// The same program once more, yet to be started.
+    /// The same program once more, with the same configuration, yet to be started.
     pub(crate) fn command(&self) -> Command {
-        unprivileged(Command::new(self.folder.0.join(NAME)))
+        let mut command = unprivileged(Command::new(self.folder.0.join(NAME)));
+        command.arg("--config").arg(self.folder.0.join(CONFIG));
+        command
+    }
+
+    /// As [`Self::command`], but as root where the tests are: enough where nobody is served.
+    pub(crate) fn command_as_we_are(&self) -> Command {
+        let mut command = Command::new(self.folder.0.join(NAME));
+        command.arg("--config").arg(self.folder.0.join(CONFIG));
+        command
     }
 
     /// As [`Self::command`], with these sockets passed to it.
@@ -99,7 +164,7 @@ impl Program {
         names: &str,
     ) -> Result<Command> {
         let mut command = unprivileged(passing(sockets, Some(names))?);
-        command.arg(self.folder.0.join(NAME));
+        command.arg(self.folder.0.join(NAME)).arg("--config").arg(self.folder.0.join(CONFIG));
         Ok(command)
     }
 
@@ -209,6 +274,19 @@ fn program(folder: &Folder) -> Result<PathBuf> {
     Ok(copy)
 }
 
+/// Writes the configuration file of the program in `folder`.
+fn configure(folder: &Folder, text: &str) -> Result<PathBuf> {
+    let path = folder.0.join(CONFIG);
+    replace(&path, text)?;
+    Ok(path)
+}
+
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    Ok(fs::rename(new, path)?)
+}
+
 /// The daemon refuses to run as root, so a test that does runs it as nobody.
 fn unprivileged(mut command: Command) -> Command {
     if geteuid().is_root() {
@@ -236,3 +314,5 @@ const MANY_SESSIONS: [&str; 2] = ["--max-direct-per-user", "512"];
 const NOBODY: u32 = 65534;
 
 const NAME: &str = "bip324-proxy";
+
+const CONFIG: &str = "config.toml";

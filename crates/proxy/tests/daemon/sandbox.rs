@@ -17,7 +17,6 @@ use bip324_transport::v2::{KeyExchange, Role};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{Signal, raise};
-use nix::unistd::geteuid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,7 +41,7 @@ fn runtime() -> Result<Runtime> {
 #[test]
 fn i6_forbidden_calls_fail_in_workers_and_blocking_threads() -> Result<()> {
     apart(|| {
-        sandbox::apply(None)?;
+        sandbox::apply(&[])?;
         let runtime = runtime()?;
         runtime.block_on(async {
             let here = thread::current().id();
@@ -76,7 +75,7 @@ fn i6_without_the_sandbox_nobody_refuses_those_calls() -> Result<()> {
 #[test]
 fn i6_what_std_offers_is_refused_too() -> Result<()> {
     apart(|| {
-        sandbox::apply(None)?;
+        sandbox::apply(&[])?;
         let refused = |error: Option<io::Error>| {
             error.is_some_and(|error| error.raw_os_error() == Some(libc::EPERM))
         };
@@ -98,7 +97,7 @@ fn i6_what_the_daemon_needs_works() -> Result<()> {
     manager.set_nonblocking(true)?;
     let listener = listen::bind(&[(Ipv4Addr::LOCALHOST, 0).into()])?.remove(0);
     apart(move || {
-        sandbox::apply(None)?;
+        sandbox::apply(&[])?;
         let runtime = runtime()?;
         runtime.block_on(async {
             tokio::spawn(assert_serves(listener)).await??;
@@ -148,16 +147,41 @@ fn assert_system_answers(manager: &Path) -> Result<()> {
 
 #[test]
 fn i6_a_configuration_is_readable_and_nothing_else() -> Result<()> {
-    let folder = Folder::new()?;
-    let (ours, other) = (folder.0.join("ours.toml"), folder.0.join("other"));
+    let (folder, other) = (Folder::new()?, Folder::new()?);
+    let (ours, other) = (folder.0.join("ours.toml"), other.0.join("other"));
     std::fs::write(&ours, "ports = [8333]")?;
     std::fs::write(&other, "secret")?;
+    let link = folder.0.join("link.toml");
+    std::os::unix::fs::symlink(&other, &link)?;
     apart(move || {
-        sandbox::apply(Some(&ours))?;
+        let readable = folder.0.clone();
+        ensure!(sandbox::apply(&[readable])?.is_readable());
         ensure!(std::fs::read_to_string(&ours)? == "ports = [8333]");
+        ensure!(std::fs::read_dir(&folder.0)?.count() == 2);
         let errno = |result: io::Result<File>| result.err().and_then(|error| error.raw_os_error());
         ensure!(errno(OpenOptions::new().write(true).open(&ours)) == Some(libc::EPERM));
-        ensure!(errno(File::open(&other)) == Some(libc::EACCES));
+        ensure!(errno(File::create(folder.0.join("new"))) == Some(libc::EPERM));
+        for path in [other.as_path(), &link, Path::new("/etc/passwd"), Path::new("/")] {
+            ensure!(errno(File::open(path)) == Some(libc::EACCES), "{path:?}");
+        }
+        // Nor can it be asked what lies elsewhere, which Landlock does not restrict.
+        let asked = std::fs::metadata(&other).err().and_then(|error| error.raw_os_error());
+        ensure!(asked == Some(libc::EPERM), "{asked:?}");
+        Ok(())
+    })
+}
+
+/// seccomp alone cannot tell one file from another.
+#[test]
+fn i6_without_landlock_not_even_the_configuration_is_readable() -> Result<()> {
+    let folder = Folder::new()?;
+    let ours = folder.0.join("ours.toml");
+    std::fs::write(&ours, "")?;
+    apart(move || {
+        refuse(&[libc::SYS_landlock_create_ruleset], libc::ENOSYS)?;
+        ensure!(!sandbox::apply(std::slice::from_ref(&folder.0))?.is_readable());
+        let refused = File::open(&ours).err().and_then(|error| error.raw_os_error());
+        ensure!(refused == Some(libc::EPERM), "{refused:?}");
         Ok(())
     })
 }
@@ -167,14 +191,14 @@ fn i6_what_the_kernel_lacks_is_left_out_and_said() -> Result<()> {
     for (errno, remark) in [(libc::ENOSYS, "no Landlock"), (libc::EOPNOTSUPP, "not enabled")] {
         let missing = apart(move || {
             refuse(&[libc::SYS_landlock_create_ruleset], errno)?;
-            anyhow::Ok(sandbox::apply(None)?.missing())
+            anyhow::Ok(sandbox::apply(&[])?.missing())
         })?;
         let missing = missing.context("nothing is missing")?;
         ensure!(missing.contains(remark) && !missing.contains("seccomp"), "{missing}");
     }
     let missing = apart(|| {
         refuse(&[libc::SYS_seccomp], libc::ENOSYS)?;
-        let missing = sandbox::apply(None)?.missing();
+        let missing = sandbox::apply(&[])?.missing();
         let refused = File::open("/etc/passwd").err().and_then(|error| error.raw_os_error());
         ensure!(refused == Some(libc::EACCES), "Landlock alone does not refuse files");
         Ok(missing)
@@ -193,7 +217,7 @@ fn i6_any_other_failure_is_an_error() {
     ] {
         let applied = apart(move || {
             refuse(&[call], errno).expect("a filter");
-            sandbox::apply(None).is_ok()
+            sandbox::apply(&[]).is_ok()
         });
         assert!(!applied, "system call {call} failed with {errno}");
     }
@@ -211,11 +235,7 @@ fn refuse(calls: &[libc::c_long], errno: i32) -> Result<()> {
 #[tokio::test]
 async fn i6_sandbox_status_says_what_is_in_force() -> Result<()> {
     let program = Program::start()?;
-    let mut commands = vec![program.command()];
-    if geteuid().is_root() {
-        commands.push(Command::new(env!("CARGO_BIN_EXE_bip324-proxy")));
-    }
-    for mut command in commands {
+    for mut command in [program.command(), program.command_as_we_are()] {
         let Output { status, stdout, stderr } = command.arg("--sandbox-status").output()?;
         let (said, errors) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
         ensure!(status.success(), "{status}: {said}{errors}");
@@ -224,6 +244,7 @@ async fn i6_sandbox_status_says_what_is_in_force() -> Result<()> {
             "capabilities: none",
             "seccomp: in force",
             "landlock: in force, ABI ",
+            "readable, for a reload: /",
         ] {
             ensure!(said.lines().any(|said| said.starts_with(line)), "{line}? {said}");
         }

@@ -1,0 +1,140 @@
+//! Reading the configuration again while the daemon runs: SIGHUP.
+
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bip324_config::{Change, Layers, Log, Reader};
+use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
+use tracing::{error, info, warn};
+use tracing_subscriber::{Registry, reload};
+
+use crate::cli::Cli;
+use crate::config::Config;
+use crate::notify;
+
+/// The log level, which may change.
+pub type Level = reload::Handle<LevelFilter, Registry>;
+
+/// What a reload starts from, and what it changes.
+pub struct Reload<'a> {
+    /// Where to read.
+    pub cli: &'a Cli,
+    /// What the daemon was started with: some of it holds until it is started again.
+    pub started: Layers,
+    /// What holds now, but for that.
+    pub current: Layers,
+    /// Whether the sandbox lets it read.
+    pub readable: bool,
+    /// How many sessions there are descriptors for.
+    pub most_sessions: usize,
+    /// What the sessions go by.
+    pub config: watch::Sender<Arc<Config>>,
+    /// What the log goes by.
+    pub level: Level,
+}
+
+impl Reload<'_> {
+    /// Reads the configuration and does what it says, or leaves everything as it was; in one line of
+    /// the log, and told to the service manager.
+    pub fn run(&mut self) {
+        notify::reloading();
+        match self.read() {
+            Ok(new) => {
+                let line = self.apply(new);
+                notify::reloaded(&line);
+            }
+            Err(reason) => {
+                let line = format!("not reloaded, everything stays as it was: {reason}");
+                error!("{line}");
+                notify::reloaded(&line);
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Layers, String> {
+        if !self.readable {
+            let folder = self.cli.folder().display();
+            return Err(format!(
+                "the sandbox reads no file, for {folder} was not there at the start or this kernel has \
+                 no Landlock: restart the daemon"
+            ));
+        }
+        self.cli.configuration().map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("{error}{cause}")
+        })
+    }
+
+    /// Returns what was logged.
+    fn apply(&mut self, new: Layers) -> String {
+        let ours = |change: &Change| change.key.reader != Reader::Setup;
+        let changed = self.current.changes(&new).into_iter().filter(ours);
+        let changed = texts(changed.filter(|change| change.key.reload));
+        let waiting = self.started.changes(&new).into_iter().filter(ours);
+        let waiting = texts(waiting.filter(|change| !change.key.reload));
+        let mut line = match changed.as_str() {
+            "" => "reloaded, and nothing changed".to_owned(),
+            changed => format!("reloaded: {changed}"),
+        };
+        if !waiting.is_empty() {
+            line += &format!("; only at the next start: {waiting}");
+        }
+
+        let Config { timeouts, watchdog, .. } = Config::clone(&self.config.borrow());
+        let config = Config { timeouts, watchdog, ..new.settings().clone().into() };
+        if config.max_sessions > self.most_sessions {
+            let most = self.most_sessions;
+            warn!("there are file descriptors for {most} sessions only: see LimitNOFILE");
+        }
+        self.config.send_replace(Arc::new(config));
+        let [before, after] = [&self.current, &new].map(|layers| level(layers.settings().log));
+        // Said under the more talkative of the two levels.
+        self.set_level(before.max(after));
+        if waiting.is_empty() {
+            info!("{line}");
+        } else {
+            warn!("{line}");
+        }
+        self.set_level(after);
+        self.current = new;
+        line
+    }
+
+    fn set_level(&self, level: LevelFilter) {
+        // It fails where nothing is logged any more.
+        let _ = self.level.reload(level);
+    }
+}
+
+fn texts(changes: impl Iterator<Item = Change>) -> String {
+    changes.map(|change| change.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// What of the log is shown at this level.
+pub fn level(log: Option<Log>) -> LevelFilter {
+    match log.unwrap_or_default() {
+        Log::Off => LevelFilter::OFF,
+        Log::Error => LevelFilter::ERROR,
+        Log::Warn => LevelFilter::WARN,
+        Log::Info => LevelFilter::INFO,
+        Log::Debug => LevelFilter::DEBUG,
+        Log::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// What the sandbox has to leave readable for a reload: `folder`, and where the `files` really are that
+/// were read in it, for they may be links. What is not there cannot be left.
+pub fn folders(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = folder.canonicalize().into_iter().collect();
+    for file in files.iter().filter_map(|file| file.canonicalize().ok()) {
+        match file.parent() {
+            Some(parent) if !folders.iter().any(|folder| parent.starts_with(folder)) => {
+                folders.push(parent.to_owned());
+            }
+            _ => {}
+        }
+    }
+    folders
+}

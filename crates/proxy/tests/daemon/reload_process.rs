@@ -1,0 +1,223 @@
+//! The configuration files of the real program: read at the start, at SIGHUP, and to be printed.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use bip324_testkit::activation::Notifications;
+use bip324_testkit::peer::PATIENCE;
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+use crate::program::Program;
+
+/// Has it read its configuration again; returns the line that it logs.
+fn reload(program: &mut Program) -> Result<String> {
+    let before = program.process.log()?.len();
+    program.process.signal(Signal::SIGHUP)?;
+    program.process.wait_for_log("the reload", PATIENCE, |log| {
+        let new = log.get(before..)?;
+        new.lines().find(|line| line.contains("reloaded") && new.ends_with('\n')).map(str::to_owned)
+    })
+}
+
+/// A new connection is reset: so early, perhaps, that connect(2) tells of it.
+async fn assert_turned_away(program: &Program) -> Result<()> {
+    match program.connect().await {
+        Ok(mut client) => assert_refused(&mut client).await,
+        Err(error) => {
+            ensure!(error.downcast::<io::Error>()?.kind() == ErrorKind::ConnectionReset);
+            Ok(())
+        }
+    }
+}
+
+/// What it tells of a reload: the beginning with its time, the end with what came of it.
+fn told(manager: &Notifications) -> Result<String> {
+    let begun = manager.next(PATIENCE)?.context("it does not say that it reloads")?;
+    let time = begun.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").context("no time")?;
+    ensure!(time.parse::<u64>()? > 0, "{begun}");
+    let done = manager.next(PATIENCE)?.context("it does not say that it has reloaded")?;
+    Ok(done.strip_prefix("READY=1\nSTATUS=").context("no status")?.to_owned())
+}
+
+#[tokio::test]
+async fn a_reload_changes_what_it_can_and_says_what() -> Result<()> {
+    let (mut program, manager) = Program::start_configured("direct = 'any'\n")?;
+    let (mut client, mut session) = program.open().await?;
+
+    program.configure("direct = 'any'\nlog = 'debug'\nmax_sessions = 1\n")?;
+    let line = reload(&mut program)?;
+    let changed = "reloaded: max_sessions from 512 to 1, max_memory from 256 to 64, \
+                   log from \"info\" to \"debug\"";
+    ensure!(line.ends_with(changed), "{line}");
+    ensure!(told(&manager)? == changed);
+    assert_turned_away(&program).await?;
+    let full = |log: &str| log.find("all 1 sessions of --max-sessions are taken");
+    program.process.wait_for_log("the refusal", PATIENCE, full)?;
+    ensure!(!program.process.log()?.contains("session established"));
+    assert_served(&mut client, &mut session).await?;
+
+    program.configure("direct = 'any'\nlog = 'debug'\n")?;
+    reload(&mut program)?;
+    let _other = program.open().await?;
+    program.process.wait_for_log("debug", PATIENCE, |log| log.find("session established"))?;
+
+    program.configure("direct = 'off'\n")?;
+    let line = reload(&mut program)?;
+    ensure!(
+        line.ends_with("direct from \"any\" to \"off\", log from \"debug\" to \"info\""),
+        "{line}"
+    );
+    assert_turned_away(&program).await?;
+    assert_served(&mut client, &mut session).await?;
+
+    let line = reload(&mut program)?;
+    ensure!(line.ends_with("reloaded, and nothing changed"), "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing_and_is_said_in_one_line() -> Result<()> {
+    let (mut program, manager) = Program::start_configured("direct = 'any'\n")?;
+    let (mut client, mut session) = program.open().await?;
+    let path = program.folder().join("config.toml").display().to_string();
+    for (text, reason) in [
+        (
+            Some("direct = 'off'\nmax_session = 1\n"),
+            ":2: unknown key `max_session`: did you mean `max_sessions`?",
+        ),
+        (
+            Some("direct = 'off'\nmax_sessions = 0\n"),
+            ":2: `max_sessions`: 0 is not a number from 1 to 250000",
+        ),
+        (Some("direct = off\n"), ":1: "),
+        (None, ": No such file or directory (os error 2)"),
+    ] {
+        match text {
+            Some(text) => drop(program.configure(text)?),
+            None => fs::remove_file(&path)?,
+        }
+        let before = program.process.log()?.len();
+        let line = reload(&mut program)?;
+        ensure!(line.contains(" ERROR not reloaded, everything stays as it was: "), "{line}");
+        ensure!(line.contains(&format!("{path}{reason}")), "{line}");
+        ensure!(program.process.log()?[before..].lines().count() == 1);
+        let status = told(&manager)?;
+        ensure!(line.ends_with(&status), "{status}");
+        assert_served(&mut client, &mut session).await?;
+        program.open().await?;
+    }
+    program.configure("direct = 'any'\n")?;
+    let line = reload(&mut program)?;
+    ensure!(line.ends_with("reloaded, and nothing changed"), "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_for_a_restart_is_named_until_then() -> Result<()> {
+    let (mut program, _manager) = Program::start_configured("direct = 'any'\n")?;
+    program.configure("direct = 'any'\ngroup = 'root'\nports = [1]\non_exit = 'open'\n")?;
+    let waits =
+        "reloaded, and nothing changed; only at the next start: group from not given to \"root\"";
+    for _ in 0..2 {
+        let line = reload(&mut program)?;
+        ensure!(line.contains(" WARN ") && line.ends_with(waits), "{line}");
+    }
+    program.configure("direct = 'any'\nlisten = ['127.0.0.1:9']\nlog = 'warn'\n")?;
+    let line = reload(&mut program)?;
+    // The command line says where to listen.
+    ensure!(line.ends_with("reloaded: log from \"info\" to \"warn\""), "{line}");
+    let (mut client, mut session) = program.open().await?;
+    assert_served(&mut client, &mut session).await
+}
+
+#[tokio::test]
+async fn the_default_files_are_read_again_from_within_the_sandbox() -> Result<()> {
+    let mut program = Program::start_in_etc(Some("direct = 'off'\n"))?;
+    assert_turned_away(&program).await?;
+    program.write_etc("config.d/50-site.toml", "direct = 'any'\n")?;
+    let line = reload(&mut program)?;
+    ensure!(line.ends_with("direct from \"off\" to \"any\""), "{line}");
+    let (mut client, mut session) = program.open().await?;
+    program.write_etc("config.toml", "max_sessions = 7\n")?;
+    let line = reload(&mut program)?;
+    ensure!(line.contains("max_sessions from 512 to 7"), "{line}");
+    assert_served(&mut client, &mut session).await?;
+
+    let etc = program.folder().join("etc/bip324-proxy");
+    std::os::unix::fs::symlink("/etc/passwd", etc.join("config.d/60-link.toml"))?;
+    let line = reload(&mut program)?;
+    let refused = "cannot read /etc/bip324-proxy/config.d/60-link.toml: Permission denied";
+    ensure!(line.contains(refused), "{line}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_the_folder_at_the_start_a_reload_says_to_restart() -> Result<()> {
+    let mut program = Program::start_in_etc(None)?;
+    fs::create_dir(program.folder().join("etc/bip324-proxy"))?;
+    program.write_etc("config.toml", "direct = 'off'\n")?;
+    let line = reload(&mut program)?;
+    ensure!(line.contains("not reloaded, everything stays as it was: "), "{line}");
+    ensure!(line.contains("/etc/bip324-proxy was not there") && line.contains("restart"), "{line}");
+    Ok(())
+}
+
+/// Runs it to its end with these arguments.
+fn finish(program: &Program, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let mut said = Vec::new();
+    for mut command in [program.command(), program.command_as_we_are()] {
+        let Output { status, stdout, stderr } = command.args(arguments).output()?;
+        said.push((status.code(), String::from_utf8([stdout, stderr].concat())?));
+    }
+    ensure!(said.windows(2).all(|two| two[0] == two[1]), "{said:?}");
+    said.pop().context("nothing ran")
+}
+
+#[tokio::test]
+async fn check_config_says_whether_the_files_can_be_used() -> Result<()> {
+    let program = Program::start_with(&[])?;
+    let path = program.configure("max_sessions = 7\n")?.display().to_string();
+    let good = finish(&program, &["--check-config"])?;
+    ensure!(good == (Some(0), format!("the configuration can be used: {path}\n")), "{good:?}");
+
+    program.configure("\nmax_session = 7\n")?;
+    let reason = "unknown key `max_session`: did you mean `max_sessions`?";
+    let bad = format!("bip324-proxy: {path}:2: {reason}\n");
+    for arguments in [&["--check-config"][..], &["--print-config"], &["--sandbox-status"], &[]] {
+        let said = finish(&program, arguments)?;
+        ensure!(said == (Some(78), bad.clone()), "{arguments:?}: {said:?}");
+    }
+    fs::remove_file(&path)?;
+    let said = finish(&program, &["--check-config"])?;
+    ensure!(said.0 == Some(66) && said.1.contains("cannot read "), "{said:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn print_config_prints_what_is_in_effect_and_reads_back() -> Result<()> {
+    let program = Program::start_with(&[])?;
+    let path = program.configure("\nmax_sessions = 7\nlog = 'warn'\n")?.display().to_string();
+    let arguments = ["--print-config", "--log", "debug", "--port", "1", "--port", "2"];
+    let (code, printed) = finish(&program, &arguments)?;
+    ensure!(code == Some(0), "{printed}");
+    for lines in [
+        &format!("# From {path}:2.\nmax_sessions = 7\n"),
+        "# From the command line.\nlog = \"debug\"\n",
+        "# From the command line.\ndirect_ports = [1, 2]\n",
+        "# From the default.\nmax_memory = 64\n",
+        "# From the default.\ndirect = \"public\"\n",
+    ] {
+        ensure!(printed.contains(lines), "{lines}? {printed}");
+    }
+    program.configure(&printed)?;
+    let (_, again) = finish(&program, &["--print-config"])?;
+    let said = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("# "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    ensure!(said(&printed) == said(&again), "{again}");
+    Ok(())
+}
