@@ -5,7 +5,7 @@
 cargo_auditable_version=0.7.7
 
 get_debian() {
-    apt_need build-essential debhelper git libmnl-dev libnftnl-dev pkgconf ca-certificates
+    apt_need build-essential debhelper dh-apparmor git libmnl-dev libnftnl-dev pkgconf ca-certificates
     get_rust
     get_cargo_auditable
     # The package is installed beside this system: what it depends on has to be here.
