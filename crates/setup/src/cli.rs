@@ -87,6 +87,10 @@ pub struct Block {
     /// Whom to refuse, and where.
     #[command(flatten)]
     pub redirect: Redirect,
+    /// Do nothing where the configuration says on_exit = "open", for the unit of a guard: unless
+    /// SERVICE_RESULT tells that the guard was not stopped but failed
+    #[arg(long)]
+    unless_open: bool,
     /// Print the rules as nft text and change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -171,7 +175,41 @@ impl Guard {
     }
 }
 
+impl Block {
+    /// Whether clients are to be let out instead. A configuration that cannot be used is no reason.
+    #[must_use]
+    pub fn stays_open(&self) -> bool {
+        let stopped = std::env::var_os("SERVICE_RESULT").is_none_or(|result| result == "success");
+        let open = |said: Settings| said.on_exit == Some(OnExit::Open);
+        self.unless_open && stopped && self.redirect.read().is_ok_and(|(_, said)| open(said))
+    }
+}
+
 fn on_exit() -> impl TypedValueParser<Value = OnExit> {
     let values = OnExit::NAMES.iter().map(|(name, help)| PossibleValue::new(*name).help(*help));
     PossibleValuesParser::new(values).try_map(|name| name.parse::<OnExit>())
+}
+
+#[cfg(test)]
+mod tests {
+    use bip324_config::{KEYS, Reader};
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Each key that is read here can be given to `guard`, and its help names the default of the table.
+    #[test]
+    fn the_help_of_setup_agrees_with_the_table_of_keys() {
+        let command = Cli::command();
+        let guard = command.find_subcommand("guard").unwrap();
+        for key in KEYS.iter().filter(|key| key.reader != Reader::Daemon) {
+            let (id, default) = match key.name {
+                "listen" => ("listen_port", "1324, or the one of `listen`".to_owned()),
+                name => (name, key.default.replace(['"', '[', ']'], "")),
+            };
+            let found = guard.get_arguments().find(|argument| argument.get_id() == id);
+            let help = found.unwrap().get_help().unwrap().to_string();
+            assert!(help.contains(&format!("[default: {default}]")), "{id}: {help}");
+        }
+    }
 }

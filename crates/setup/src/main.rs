@@ -108,6 +108,10 @@ fn down(arguments: &cli::Down) -> Outcome {
 }
 
 fn block(arguments: &cli::Block) -> Outcome {
+    if arguments.stays_open() {
+        let text = "nothing is refused: the configuration says on_exit = \"open\"\n";
+        return Ok((text.to_owned(), Exit::Ok));
+    }
     let block = Block::new(&arguments.redirect);
     if let Some(error) = &block.unusable {
         complain(&format!("the configuration cannot be used: {}", error.line()));

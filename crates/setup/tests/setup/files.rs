@@ -1,9 +1,11 @@
 //! The configuration files that are read where none is named.
 
+use std::process::Output;
+
 use nix::sys::signal::Signal;
 
 use crate::manager::Manager;
-use crate::netns::{Netns, complaint, wait_until};
+use crate::netns::{Netns, SETUP, complaint, wait_until};
 
 const FILE: &str = "bip324-proxy/config.toml";
 const DROP_IN: &str = "bip324-proxy/config.d/50-site.toml";
@@ -70,6 +72,31 @@ fn a_guard_reads_them_again() {
     guard.end(Signal::SIGTERM);
     drop(manager);
     wait_until("no table, as the last good file said", || netns.tables().is_empty());
+}
+
+/// `ExecStopPost=` of the guard's unit.
+#[test]
+fn a_stopped_guard_s_unit_blocks_unless_it_is_to_be_open() {
+    let netns = Netns::new();
+    let after = |result: &str| {
+        let result = format!("SERVICE_RESULT={result}");
+        netns.run(&["env", &result, SETUP, "block", "--unless-open"])
+    };
+    netns.write_etc(FILE, "on_exit = \"open\"\n");
+    assert!(after("success").status.success());
+    assert!(netns.setup(&["block", "--unless-open"]).status.success());
+    assert!(netns.tables().is_empty());
+    let blocks = |output: Output, code| {
+        assert_eq!(output.status.code(), Some(code), "{}", complaint(&output));
+        assert_eq!(netns.tables(), ["inet bip324_block"]);
+        netns.setup_ok(&["down"]);
+    };
+    blocks(after("signal"), 0);
+    blocks(netns.setup(&["block"]), 0);
+    for (text, code) in [("", 0), ("on_exit = \"open\"\nport = 1\n", 78)] {
+        netns.write_etc(FILE, text);
+        blocks(after("success"), code);
+    }
 }
 
 #[test]
