@@ -47,3 +47,5 @@ mod sandbox;
 mod shutdown;
 #[cfg(test)]
 mod translation;
+#[cfg(test)]
+mod units;
