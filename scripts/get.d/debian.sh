@@ -15,7 +15,7 @@ get_debian() {
 }
 
 get_cargo_auditable() {
-    if [[ $(command -v cargo) == /usr/bin/cargo ]]; then
+    if apt-cache show cargo-auditable >/dev/null 2>&1 && [[ $(command -v cargo) == /usr/bin/cargo ]]; then
         apt_need cargo-auditable
     else
         install_once cargo-auditable "$cargo_auditable_version" build_cargo_auditable

@@ -31,20 +31,33 @@ get_rust() {
     say "rust: $(cargo --version)"
 }
 
-# Debian 13 has what is needed, Debian 12 does not.
+# Debian 13's own is new enough; Debian 12 has a newer one, which its web browsers are built with.
 debian_rust() {
-    local version
+    local suffix
     apt_update
-    version=$(apt-cache show --no-all-versions cargo 2>/dev/null | sed -n 's/^Version: //p')
-    dpkg --compare-versions "${version:-0}" ge "$rust_needed" ||
-        die "Rust $rust_needed or newer is needed, and this Debian's own is ${version:-missing}." \
-            "Install it with rustup (https://rustup.rs), or use Debian 13 or newer"
-    apt_need cargo rustc
+    for suffix in '' -web; do
+        if debian_has_rust "cargo$suffix"; then
+            apt_need "cargo$suffix" "rustc$suffix"
+            return
+        fi
+    done
+    die "Rust $rust_needed or newer is needed, and this Debian has none. Install it with rustup" \
+        "(https://rustup.rs), or use Debian 12 or newer"
+}
+
+debian_has_rust() {
+    local version
+    version=$(apt-cache show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Version: //p')
+    dpkg --compare-versions "${version:-0}" ge "$rust_needed"
 }
 
 rust_components() {
     if [[ $(command -v cargo) == /usr/bin/cargo ]]; then
-        apt_need rustfmt rust-clippy
+        if [[ -z $(apt_missing cargo-web) ]]; then
+            apt_need rustfmt-web rust-web-clippy
+        else
+            apt_need rustfmt rust-clippy
+        fi
     elif command -v rustup >/dev/null; then
         quietly rust rustup component add rustfmt clippy
     else
