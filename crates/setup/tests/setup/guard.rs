@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Output, Stdio};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -18,12 +20,21 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Starts a guard and waits until its rules stand.
+    /// Starts a guard and waits until it is ready.
     pub(crate) fn start(netns: &Netns, arguments: &[&str]) -> Self {
-        let mut command = netns.command(&[&[SETUP, "guard"], arguments].concat());
+        Self::start_by(netns, netns.command(&[&[SETUP, "guard"], arguments].concat()))
+    }
+
+    /// As [`Guard::start`], with the command that becomes it.
+    pub(crate) fn start_by(netns: &Netns, mut command: Command) -> Self {
         command.stdout(Stdio::piped());
         let guard = Self::spawn(command);
-        guard.wait_until_it_stands(netns);
+        // Its rules stand before that, but it has not yet seen that they do.
+        wait_until("a guard to say what it guards", || guard.has_spoken());
+        let status = status(netns).0;
+        let table = status["table"].as_str().unwrap();
+        assert!(["guarded", "watched"].contains(&table), "{status}");
+        assert_eq!(status["keeper"]["guard"], guard.pid());
         guard
     }
 
@@ -32,12 +43,11 @@ impl Guard {
         Self { child: command.spawn().expect("cannot run ip: install iproute2") }
     }
 
-    pub(crate) fn wait_until_it_stands(&self, netns: &Netns) {
-        wait_until("a guard", || {
-            let status = status(netns).0;
-            let table = status["table"].as_str().unwrap();
-            status["keeper"]["guard"] == self.pid() && ["guarded", "watched"].contains(&table)
-        });
+    fn has_spoken(&self) -> bool {
+        let output = self.child.stdout.as_ref().unwrap();
+        let mut readable = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+        poll(&mut readable, PollTimeout::ZERO).unwrap();
+        readable[0].revents().unwrap().contains(PollFlags::POLLIN)
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -106,8 +106,7 @@ fn what_is_passed_to_another_process_is_left_alone() {
     let netns = Netns::new();
     let mut command = netns.command(&[SETUP, "guard"]);
     command.envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "http")]);
-    let guard = Guard::spawn(command);
-    guard.wait_until_it_stands(&netns);
+    Guard::start_by(&netns, command);
 }
 
 #[test]

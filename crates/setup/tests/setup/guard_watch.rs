@@ -113,9 +113,8 @@ fn rules_are_put_back_while_nobody_reads_what_it_says() {
     let netns = Netns::new();
     let full = "mkfifo /etc/full && exec 2<>/etc/full && \
         dd if=/dev/zero of=/etc/full bs=4096 oflag=nonblock 2>/dev/null; exec \"$@\"";
-    let guard =
-        Guard::spawn(netns.command(&["sh", "-c", full, "sh", SETUP, "guard", "--no-owner"]));
-    guard.wait_until_it_stands(&netns);
+    let command = netns.command(&["sh", "-c", full, "sh", SETUP, "guard", "--no-owner"]);
+    let _guard = Guard::start_by(&netns, command);
     for _ in 0..2 {
         netns.expect(&["nft", "flush ruleset"]);
         wait_until("the rules", || state(&netns) == is("watched", true));
@@ -157,8 +156,8 @@ fn it_ends_where_a_stranger_comes_to_own_the_table() {
     netns.expect(&["nft", "delete table inet bip324"]);
     let _stranger = Owner::start(&netns);
     let output = guard.end(Signal::SIGCONT);
-    assert_eq!(output.status.code(), Some(75));
     let said = complaint(&output);
+    assert_eq!(output.status.code(), Some(75), "{said}");
     assert!(said.contains(", nft) owns table inet bip324: stop its process"), "{said}");
 }
 

@@ -106,7 +106,9 @@ impl<'a> Manager<'a> {
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let mut space = cmsg_space!([RawFd; 4]);
         let fd = self.notifications.as_raw_fd();
-        let message = match recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::empty()) {
+        // Another test's child would keep open what this one is to close.
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = match recvmsg::<()>(fd, &mut parts, Some(&mut space), flags) {
             Err(Errno::EINTR) => return false,
             received => received.unwrap_or_else(|error| panic!("{error} after {:?}", self.heard)),
         };
