@@ -22,6 +22,8 @@ pub struct Capture<'lab> {
     lab: &'lab Lab,
     tcpdump: Process,
     file: PathBuf,
+    /// Bytes of each packet that are kept.
+    kept: usize,
 }
 
 /// The TCP packets that crossed the wire while a capture ran.
@@ -47,10 +49,10 @@ impl<'lab> Capture<'lab> {
     ///
     /// As [`Self::start`].
     pub fn start_of_heads(lab: &'lab Lab) -> Result<Self> {
-        Self::start_keeping(lab, "512")
+        Self::start_keeping(lab, HEAD_BYTES)
     }
 
-    fn start_keeping(lab: &'lab Lab, bytes: &str) -> Result<Self> {
+    fn start_keeping(lab: &'lab Lab, kept: usize) -> Result<Self> {
         let file = lab.folder().join("wire.pcap");
         // What an earlier capture said and saw would be taken for this one's.
         for old in [&file, &lab.folder().join("tcpdump.log")] {
@@ -60,21 +62,24 @@ impl<'lab> Capture<'lab> {
         }
         let mut command = lab.host.command("tcpdump");
         command.args(["-i", WIRE, "-n", "-U", "--immediate-mode", "-Z", "root"]);
-        command.args(["-s", bytes, "-B", BUFFER_KIB, "-w"]);
+        command.args(["-s", &kept.to_string(), "-B", BUFFER_KIB, "-w"]);
         command.arg(&file).arg(format!("tcp or udp port {MARKER_PORT}"));
         let mut tcpdump = Process::spawn("tcpdump", command, lab.folder())?;
         tcpdump
             .wait_for_log("the start", LIMIT, |log| log.contains("listening on").then_some(()))?;
-        Ok(Self { lab, tcpdump, file })
+        Ok(Self { lab, tcpdump, file, kept })
     }
 
     /// The packets that have been captured until now.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read.
+    /// Where the file cannot be read, or a packet was longer than a capture of whole ones keeps.
     pub fn so_far(&self) -> Result<Traffic> {
-        Ok(Traffic { packets: split(&fs::read(&self.file)?)? })
+        let packets = split(&fs::read(&self.file)?)?;
+        let cut = packets.iter().any(|(length, packet)| *length > packet.len());
+        ensure!(!cut || self.kept == HEAD_BYTES, "a packet was longer than {PACKET_BYTES} bytes");
+        Ok(Traffic { packets: packets.into_iter().map(|(_, packet)| packet).collect() })
     }
 
     /// Ends it, after a packet sent now has been captured: all earlier ones have been too.
@@ -166,16 +171,18 @@ impl Traffic {
     }
 }
 
-/// The whole packets in a pcap file: a file header of 24 bytes, then each packet behind one of 16,
-/// of which bytes 8..12 are its captured length in the machine's byte order.
-fn split(file: &[u8]) -> Result<Vec<Vec<u8>>> {
+/// The packets in a pcap file, behind the length that each had on the wire: a file header of 24 bytes,
+/// then each packet behind one of 16, of which bytes 8..12 are its captured length in the machine's
+/// byte order, and 12..16 that on the wire.
+fn split(file: &[u8]) -> Result<Vec<(usize, Vec<u8>)>> {
     let mut rest = file.get(24..).unwrap_or_default();
     let mut packets = Vec::new();
     while let Some((header, body)) = rest.split_at_checked(16) {
-        let &[_, _, _, _, _, _, _, _, a, b, c, d, ..] = header else { break };
-        let length = usize::try_from(u32::from_ne_bytes([a, b, c, d]))?;
-        let Some((packet, next)) = body.split_at_checked(length) else { break };
-        packets.push(packet.to_vec());
+        let &[_, _, _, _, _, _, _, _, a, b, c, d, e, f, g, h] = header else { break };
+        let captured = usize::try_from(u32::from_ne_bytes([a, b, c, d]))?;
+        let length = usize::try_from(u32::from_ne_bytes([e, f, g, h]))?;
+        let Some((packet, next)) = body.split_at_checked(captured) else { break };
+        packets.push((length, packet.to_vec()));
         rest = next;
     }
     Ok(packets)
@@ -223,11 +230,12 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
 pub(crate) const MARKER: &[u8] = b"bip324-test: end of capture";
 /// The discard port.
 pub(crate) const MARKER_PORT: u16 = 9;
-/// Largest packet of a veth device with segmentation offload.
-const PACKET_BYTES: &str = "65549";
+/// Largest packet on the wire, which has no segmentation offload: 1500 bytes and an Ethernet header.
+pub const PACKET_BYTES: usize = 1514;
 
-/// The kernel sets aside the largest size for each packet: with tcpdump's own 2 MiB, 30 packets in
-/// quick succession would already be too many.
-const BUFFER_KIB: &str = "65536";
+const HEAD_BYTES: usize = 512;
+
+/// The kernel sets aside the largest size for each packet: this is room for 32,000, or 45 MB.
+pub const BUFFER_KIB: &str = "65536";
 
 const LIMIT: Duration = Duration::from_secs(20);

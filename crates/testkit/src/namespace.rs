@@ -159,7 +159,8 @@ impl Drop for Namespace {
     }
 }
 
-/// Joins the two namespaces by a veth pair, named [`WIRE`] at both ends, with both families.
+/// Joins the two namespaces by a veth pair, named [`WIRE`] at both ends, with both families. Packets
+/// are as long as on a real wire, not 64 KiB, for which a capture would soon have no room.
 ///
 /// # Errors
 ///
@@ -174,8 +175,10 @@ pub fn join(host: &Namespace, peer: &Namespace) -> Result<()> {
         assign(host, family.host(), family.prefix())?;
         assign(peer, family.peer(), family.prefix())?;
     }
-    ip(&["-n", host, "link", "set", WIRE, "up"])?;
-    ip(&["-n", peer, "link", "set", WIRE, "up"])
+    for namespace in [host, peer] {
+        ip(&["-n", namespace, "link", "set", WIRE, "gso_max_segs", "1", "up"])?;
+    }
+    Ok(())
 }
 
 /// Whether namespaces and folders are to be left behind for a look (`BIP324_TEST_KEEP` is set).

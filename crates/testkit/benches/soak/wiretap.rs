@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, ensure};
+use bip324_testkit::capture::{BUFFER_KIB, PACKET_BYTES};
 use bip324_testkit::lab::Lab;
 use bip324_testkit::namespace::WIRE;
 use bip324_testkit::plaintext;
@@ -35,7 +36,8 @@ impl Wiretap {
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
         let mut command = lab.host.command("tcpdump");
         command.args(["-i", WIRE, "-n", "-U", "--immediate-mode", "-Z", "root"]);
-        command.args(["-Q", "out", "-s", "65549", "-B", "65536", "-w", "-", "tcp"]);
+        command.args(["-Q", "out", "-s", &PACKET_BYTES.to_string(), "-B", BUFFER_KIB]);
+        command.args(["-w", "-", "tcp"]);
         let mut tcpdump = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut packets = BufReader::new(tcpdump.stdout.take().context("no output")?);
         // It writes the file's header once it listens.
