@@ -4,10 +4,6 @@
 //! redirect did not take. So it is put without asking whether one stands, which may be over a moment
 //! later. Only a guard that runs is left alone: it sees to both tables itself.
 
-use std::env;
-
-use bip324_config::OnExit;
-
 use crate::cli::Redirect;
 use crate::exit::Error;
 use crate::group::Group;
@@ -26,8 +22,6 @@ pub struct Block {
     pub unusable: Option<Error>,
     /// The configuration does not even tell the group.
     guessed: bool,
-    /// It leaves the clients of a guard that was stopped to themselves, and one just was.
-    open: bool,
 }
 
 /// What stands once the block was asked for.
@@ -41,8 +35,6 @@ pub enum Standing {
     Kept,
     /// What this guard keeps there.
     Guarded(i32),
-    /// What there was.
-    Open,
 }
 
 impl Block {
@@ -50,15 +42,12 @@ impl Block {
     #[must_use]
     pub fn new(redirect: &Redirect) -> Self {
         match planned(redirect) {
-            Ok((ruleset, on_exit)) => {
-                let open = on_exit == OnExit::Open && ended_well();
-                Self { ruleset, unusable: None, guessed: false, open }
-            }
+            Ok(ruleset) => Self { ruleset, unusable: None, guessed: false },
             Err(error) => {
                 let group = redirect.likely_group();
                 let guessed = group.is_none();
                 let ruleset = Ruleset::block_all(group.unwrap_or_default());
-                Self { ruleset, unusable: Some(error), guessed, open: false }
+                Self { ruleset, unusable: Some(error), guessed }
             }
         }
     }
@@ -68,9 +57,6 @@ impl Block {
     /// # Errors
     /// When the group does not exist, or the kernel refuses.
     pub fn put(&self) -> Result<Standing, Error> {
-        if self.open {
-            return Ok(Standing::Open);
-        }
         privilege::require_net_admin()?;
         let gid = Group::resolve(&self.ruleset.group)?.gid;
         let net_admin = NetAdmin::keep_only()?;
@@ -110,20 +96,13 @@ impl Block {
             Standing::Put => refused,
             Standing::Beneath => format!("{refused}, unless the redirect that stands takes them"),
             Standing::Kept => "the block that stands is kept".to_owned(),
-            Standing::Open => "nothing is refused: `on_exit` is open".to_owned(),
             Standing::Guarded(pid) => format!("process {pid}, a guard, sees to the rules"),
         }
     }
 }
 
-fn planned(redirect: &Redirect) -> Result<(Ruleset, OnExit), Error> {
-    let (config, said) = redirect.read()?;
+fn planned(redirect: &Redirect) -> Result<Ruleset, Error> {
+    let config = redirect.config()?;
     Ruleset::new(&config)?;
-    Ok((Ruleset::block(&config), said.on_exit.unwrap_or_default()))
-}
-
-/// Whether the service manager runs this after a service that was stopped, neither failed nor killed
-/// (systemd.exec(5)).
-fn ended_well() -> bool {
-    env::var_os("SERVICE_RESULT").is_some_and(|result| result == "success")
+    Ok(Ruleset::block(&config))
 }

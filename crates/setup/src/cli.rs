@@ -144,7 +144,7 @@ impl Redirect {
     }
 
     /// As [`Redirect::config`], with all that the files say.
-    pub(crate) fn read(&self) -> Result<(Config, Settings), Error> {
+    fn read(&self) -> Result<(Config, Settings), Error> {
         let layers = Layers::read(self.file.as_deref(), Path::new(FOLDER))?;
         let said = layers.settings().clone();
         let ports = match &said.ports {

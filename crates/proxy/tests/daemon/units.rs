@@ -55,5 +55,6 @@ fn systemd_never_gives_up_on_a_unit() {
 fn the_programs_are_started_without_arguments() {
     assert_eq!(values("bip324-proxy.service", "ExecStart"), ["/usr/sbin/bip324-proxy"]);
     assert_eq!(values("bip324-guard.service", "ExecStart"), ["/usr/sbin/bip324-setup guard"]);
-    assert_eq!(values("bip324-guard.service", "ExecStopPost"), ["+/usr/sbin/bip324-setup block"]);
+    let after = values("bip324-guard.service", "ExecStopPost");
+    assert_eq!(after, ["+/usr/sbin/bip324-setup block --unless-open"]);
 }

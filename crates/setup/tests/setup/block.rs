@@ -232,26 +232,6 @@ fn the_group_is_taken_from_a_file_that_is_otherwise_wrong() {
     assert!(group());
 }
 
-/// What systemd says of a service that it runs `ExecStopPost=` of.
-#[test]
-fn block_leaves_the_clients_of_a_stopped_guard_alone_only_where_on_exit_says_so() {
-    let netns = Netns::new();
-    let block = |result: &str| {
-        let mut command = netns.command(&[SETUP, "block", CONFIG[0], CONFIG[1]]);
-        assert!(command.env("SERVICE_RESULT", result).status().unwrap().success());
-        netns.tables()
-    };
-    netns.write_etc("config.toml", "on_exit = \"open\"\n");
-    assert!(block("success").is_empty());
-    assert_eq!(block("signal"), ["inet bip324_block"]);
-    netns.setup_ok(&["down"]);
-    netns.setup_ok(&["block", CONFIG[0], CONFIG[1]]);
-    assert_eq!(netns.tables(), ["inet bip324_block"]);
-    netns.setup_ok(&["down"]);
-    netns.write_etc("config.toml", "on_exit = \"block\"\n");
-    assert_eq!(block("success"), ["inet bip324_block"]);
-}
-
 #[test]
 fn without_the_group_block_says_so_and_leaves_what_stands() {
     let netns = Netns::new();
