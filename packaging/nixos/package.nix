@@ -26,7 +26,7 @@ rustPlatform.buildRustPackage {
       ../../Cargo.toml
       ../../crates
       ../../nft
-      ../../packaging
+      (lib.fileset.difference ../../packaging ./.)
     ];
   };
 
