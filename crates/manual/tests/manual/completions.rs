@@ -60,3 +60,21 @@ fn bash_completes_options_and_then_the_client() {
     assert_eq!(bash_completes("--group = g elec --x"), "offset 4");
     assert_eq!(bash_completes("''"), "offset 1");
 }
+
+/// What fish offers for a line, one word each.
+fn fish_completes(line: &str) -> Vec<String> {
+    let script = format!("source $argv[1]; complete --do-complete '{line}'");
+    let file = WRITTEN.join("completions/fish/bip324-run.fish");
+    let Output { stdout, stderr, .. } = run("fish", "fish", &["--no-config", "-c", &script], &file);
+    assert!(stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
+    let words = String::from_utf8(stdout).unwrap();
+    words.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn fish_completes_options_and_then_the_client() {
+    assert!(fish_completes("bip324-run --listen").contains(&"--listen-port".to_owned()));
+    for line in ["bip324-run getcon", "bip324-run --group g getcon"] {
+        assert!(fish_completes(line).contains(&"getconf".to_owned()), "{line}");
+    }
+}
