@@ -28,3 +28,8 @@ get_nix() {
     command -v python3 >/dev/null || apt_need python3-minimal
     say "nix: $(nix-instantiate --version)"
 }
+
+get_emulator() {
+    apt_need qemu-system-x86 mmdebstrap e2fsprogs
+    say "emulator: $(qemu-system-x86_64 --version | head -n 1)"
+}
