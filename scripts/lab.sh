@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # For the scripts that run a program of crates/testkit/benches in network namespaces, as root.
 
+# shellcheck source=scripts/accounts.sh
+. scripts/accounts.sh
+
 # run_in_lab PROGRAM ARGUMENT...: builds PROGRAM and ours, and runs it with the accounts it needs.
 # lab_needs lists what scripts/get is to bring for it, lab_profile names cargo's profile.
 run_in_lab() {
@@ -17,7 +20,7 @@ run_in_lab() {
         echo "$program: the preparation failed" >&2
         exit 1
     fi
-    make_accounts
+    hold_accounts
     "$lab/deps/$program" "$@" &
     running=$!
     wait "$running"
@@ -38,29 +41,12 @@ prepare() {
         install -m 755 "$folder"/bip324-{proxy,setup} "$lab"
 }
 
-make_accounts() {
-    if ! getent group bip324 >/dev/null; then
-        groupadd --system bip324
-        made_group=bip324
-    fi
-    local user
-    for user in _bip324 bip324-test; do
-        getent passwd "$user" >/dev/null && continue
-        useradd --system --user-group --no-create-home --shell /usr/sbin/nologin "$user"
-        made_users+=("$user")
-    done
-}
-
 clean_up() {
     # To the end, whatever fails and however often Ctrl-C is pressed.
     trap '' INT TERM
     set +e
     stop_running
-    local user
-    for user in "${made_users[@]}"; do
-        userdel "$user"
-    done
-    [[ -z $made_group ]] || groupdel "$made_group"
+    release_accounts
     rm -rf "$lab"
     # Built as root, in a checkout that may be another user's.
     [[ ! -d target ]] || chown -R --reference=. target
@@ -81,5 +67,3 @@ stop_running() {
 
 lab=
 running=
-made_group=
-made_users=()

@@ -19,7 +19,7 @@ apt_need() {
     [[ ${#missing[@]} -gt 0 ]] || return 0
     apt_update
     quietly apt as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "${missing[@]}"
+        apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"
     say "Debian packages: installed ${missing[*]}"
 }
 
