@@ -5,6 +5,7 @@
 //!   settings   what a file may say, as one struct
 //!   values     what has a name of its own in there
 //!   file       one file: understood as a whole, or refused with its line
+//!   paths      which files there are to read
 //!   layers     files over one another, the command line over them; which of them said what
 //!   text       the file that is shipped, and the effective configuration
 //! ```
@@ -17,13 +18,15 @@
 mod file;
 mod keys;
 mod layers;
+mod paths;
 mod settings;
 mod text;
 mod values;
 
 pub use file::Error;
 pub use keys::{KEYS, Key, Reader};
-pub use layers::{Change, DEFAULT_FILE, FOLDER, Layers, Origin, likely_group};
+pub use layers::{Change, Layers, Origin};
+pub use paths::{DEFAULT_FILE, FOLDER, likely_group};
 pub use settings::{
     DEFAULT_DIRECT_PORTS, DEFAULT_GROUP, DEFAULT_LISTEN, DEFAULT_LISTEN_PORT,
     DEFAULT_MAX_DIRECT_PER_USER, DEFAULT_MAX_SESSIONS, DEFAULT_PORT, MAX_MEMORY, MAX_PORTS,

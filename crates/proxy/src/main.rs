@@ -82,14 +82,19 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     let listeners = listen::open(said.listen.as_deref().unwrap_or_default(), passed)?;
     // While the files that tell of a limit can still be read.
     let threads = available_parallelism().map_or(1, NonZero::get);
-    let sandbox = sandbox::apply(&reload::folders(cli.folder(), configuration.files()))?;
+    let folders = reload::folders(cli.folder(), configuration.files());
+    let sandbox = sandbox::apply(&folders)?;
     if let Some(missing) = sandbox.missing() {
         warn!("sandbox: {missing}");
     }
     let (config, live) = watch::channel(Arc::new(config));
     let (started, current) = (configuration.clone(), configuration);
-    let readable = sandbox.is_readable();
-    let reload = Reload { cli, started, current, readable, most_sessions, config, level };
+    let unreadable = match (sandbox.is_readable(), folders.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some("was not there at the start, so the sandbox keeps it closed"),
+        (false, false) => Some("is closed, for without Landlock the sandbox allows no file"),
+    };
+    let reload = Reload { cli, started, current, unreadable, most_sessions, config, level };
     // Its threads inherit that there is nothing left to gain.
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.context("cannot start threads")?;

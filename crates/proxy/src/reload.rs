@@ -25,8 +25,8 @@ pub struct Reload<'a> {
     pub started: Layers,
     /// What holds now, but for that.
     pub current: Layers,
-    /// Whether the sandbox lets it read.
-    pub readable: bool,
+    /// Why the sandbox lets it read nothing, where that is so.
+    pub unreadable: Option<&'static str>,
     /// How many sessions there are descriptors for.
     pub most_sessions: usize,
     /// What the sessions go by.
@@ -54,12 +54,9 @@ impl Reload<'_> {
     }
 
     fn read(&self) -> Result<Layers, String> {
-        if !self.readable {
+        if let Some(reason) = self.unreadable {
             let folder = self.cli.folder().display();
-            return Err(format!(
-                "the sandbox reads no file, for {folder} was not there at the start or this kernel has \
-                 no Landlock: restart the daemon"
-            ));
+            return Err(format!("{folder} {reason}: restart the daemon instead"));
         }
         self.cli.configuration().map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -1,0 +1,66 @@
+//! Which files there are to read.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use crate::file::Error;
+use crate::values::GroupName;
+
+/// Where both programs look unless a file is named.
+pub const FOLDER: &str = "/etc/bip324-proxy";
+
+/// The first file in there; those of `config.d` come after it.
+pub const DEFAULT_FILE: &str = "/etc/bip324-proxy/config.toml";
+
+/// [`DEFAULT_FILE`], in whichever folder.
+const FIRST: &str = "config.toml";
+
+/// The group that a configuration most likely means which [`Layers::read`](crate::Layers::read) refuses: the one that the
+/// last of its files names that does, among those that are TOML at all.
+#[must_use]
+pub fn likely_group(named: Option<&Path>, folder: &Path) -> Option<GroupName> {
+    let first = || named.map_or_else(|| folder.join(FIRST), Path::to_owned);
+    let paths = paths(named, folder).unwrap_or_else(|_| vec![first()]);
+    paths.iter().rev().find_map(|path| {
+        let table: Table = fs::read_to_string(path).ok()?.parse().ok()?;
+        table.get("group")?.as_str()?.parse().ok()
+    })
+}
+
+/// The files to read, in their order.
+pub(crate) fn paths(named: Option<&Path>, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    if let Some(path) = named {
+        return Ok(vec![path.to_owned()]);
+    }
+    let first = folder.join(FIRST);
+    let mut paths = drop_ins(&folder.join("config.d"))?;
+    match first.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // Whatever else there is: reading it tells.
+        _ => paths.insert(0, first),
+    }
+    Ok(paths)
+}
+
+/// Hidden files are editors'.
+fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |error| Error::Read(folder.into(), error);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.extension() == Some(OsStr::new("toml")) && !hidden {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
