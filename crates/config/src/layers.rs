@@ -52,8 +52,11 @@ impl Layers {
     /// A file cannot be read, or says what is not understood.
     pub fn read(named: Option<&Path>, folder: &Path) -> Result<Self, Error> {
         let mut files = Vec::new();
-        for path in paths(named, folder)? {
-            files.push(File::read(&path)?);
+        for (index, path) in paths(named, folder)?.iter().enumerate() {
+            match File::read(path) {
+                Err(error) if named.is_none() && index == 0 && error.is_missing() => {}
+                file => files.push(file?),
+            }
         }
         let mut layers = Self::default();
         for file in files {

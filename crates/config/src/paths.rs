@@ -31,18 +31,13 @@ pub fn likely_group(named: Option<&Path>, folder: &Path) -> Option<GroupName> {
     })
 }
 
-/// The files to read, in their order.
+/// The files to read, in their order. Unless one is named, the first need not be there.
 pub(crate) fn paths(named: Option<&Path>, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     if let Some(path) = named {
         return Ok(vec![path.to_owned()]);
     }
-    let first = folder.join(FIRST);
-    let mut paths = drop_ins(&folder.join("config.d"))?;
-    match first.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // Whatever else there is: reading it tells.
-        _ => paths.insert(0, first),
-    }
+    let mut paths = vec![folder.join(FIRST)];
+    paths.extend(drop_ins(&folder.join("config.d"))?);
     Ok(paths)
 }
 

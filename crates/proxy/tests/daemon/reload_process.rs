@@ -151,6 +151,10 @@ async fn the_default_files_are_read_again_from_within_the_sandbox() -> Result<()
     let line = reload(&mut program)?;
     let refused = "cannot read /etc/bip324-proxy/config.d/60-link.toml: Permission denied";
     ensure!(line.contains(refused), "{line}");
+    fs::remove_file(etc.join("config.d/60-link.toml"))?;
+    fs::remove_file(etc.join("config.toml"))?;
+    let line = reload(&mut program)?;
+    ensure!(line.contains("max_sessions from 7 to 512"), "{line}");
     Ok(())
 }
 
