@@ -73,6 +73,8 @@ fn start<'lab>(lab: &'lab Lab, arguments: &[&str]) -> Result<Daemon<'lab>> {
     compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library);
     compile.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c"));
     output(compile).context("compiling shim.c: run ./scripts/get base")?;
+    // The daemon's user reads it, whatever the caller's umask.
+    fs::set_permissions(&library, Permissions::from_mode(0o755))?;
     fs::write(&orders, [0; 4096])?;
     fs::set_permissions(&orders, Permissions::from_mode(0o666))?;
     let environment = [
