@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use bip324_testkit::activation::{Notifications, passing};
 use bip324_testkit::peer::{PATIENCE, Peer, Session, Wire, within};
 use bip324_testkit::process::{Process, output};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 use tokio::net::TcpStream;
 
@@ -251,8 +252,11 @@ impl Program {
 impl Folder {
     pub(crate) fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Other users run the program in it, whatever the caller's umask.
+        umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let name = format!("bip324-daemon-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let folder = std::env::temp_dir().join(name);
+        // Not `temp_dir()`: $TMPDIR may be a place that only its owner can enter.
+        let folder = Path::new("/tmp").join(name);
         fs::create_dir(&folder)?;
         Ok(Self(folder))
     }
@@ -267,9 +271,9 @@ impl Drop for Folder {
 /// The program under test, where any user may run it: the checkout may be closed to others.
 fn program(folder: &Folder) -> Result<PathBuf> {
     let copy = folder.0.join(NAME);
-    // By cp: a program that another thread's child inherits open for writing cannot be started.
-    let mut command = Command::new("cp");
-    command.arg(env!("CARGO_BIN_EXE_bip324-proxy")).arg(&copy);
+    // By install: a program that another thread's child inherits open for writing cannot be started.
+    let mut command = Command::new("install");
+    command.args(["-m", "755"]).arg(env!("CARGO_BIN_EXE_bip324-proxy")).arg(&copy);
     output(command)?;
     Ok(copy)
 }
