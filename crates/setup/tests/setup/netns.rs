@@ -111,6 +111,8 @@ impl Netns {
             .arg(&self.etc)
             .arg(env!("CARGO_BIN_EXE_bip324-setup"))
             .args(words)
+            // Messages in English, and none about a locale that is not there.
+            .env("LC_ALL", "C")
             .stdin(Stdio::null());
         command
     }
