@@ -57,7 +57,7 @@ fn it_sleeps_while_it_has_no_descriptor_for_those_who_ask() {
 
 #[test]
 fn a_full_queue_does_not_hide_it() {
-    let netns = Netns::new();
+    let netns = with_short_queues();
     let guard = Guard::start(&netns, &[]);
     guard.signal(Signal::SIGSTOP);
     let mut queue = Vec::new();
@@ -83,13 +83,20 @@ fn a_full_queue_does_not_hide_it() {
 /// As of a program that took the name and stands still.
 #[test]
 fn a_queue_that_stays_full_holds_nobody_up_for_ever() {
-    let netns = Netns::new();
+    let netns = with_short_queues();
     let guard = Guard::start(&netns, &[]);
     guard.signal(Signal::SIGSTOP);
     let _queue: Vec<OwnedFd> = std::iter::from_fn(|| ask(&netns).ok()).collect();
     let words = ["timeout", "8", SETUP, "status"];
     let output = netns.run(&words);
     assert!(output.status.success(), "{:?}: {}", output.status, complaint(&output));
+}
+
+/// A namespace in which queues are short: few descriptors fill one.
+fn with_short_queues() -> Netns {
+    let netns = Netns::new();
+    netns.expect(&["sysctl", "-qw", "net.core.somaxconn=16"]);
+    netns
 }
 
 /// Connects to the name of the guard, unless that would have to wait.

@@ -2,7 +2,7 @@
 //! the host is touched. Needs root.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -188,7 +188,17 @@ impl Netns {
     pub(crate) fn listen(&self, uid: u32, address: SocketAddr) -> TcpListener {
         let bind = || {
             setfsuid(Uid::from_raw(uid));
-            TcpListener::bind(address)
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                match TcpListener::bind(address) {
+                    // A child of another test has a copy of one before until it executes its program.
+                    Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                        assert!(Instant::now() < deadline, "{address}: {error}");
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    bound => break bound,
+                }
+            }
         };
         self.with_group(0, bind).unwrap()
     }

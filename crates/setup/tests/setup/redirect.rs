@@ -19,7 +19,7 @@ pub(crate) fn client_and_peer() -> (Netns, Netns) {
 }
 
 pub(crate) fn listen(netns: &Netns, address: SocketAddr) -> TcpListener {
-    netns.with_group(0, || TcpListener::bind(address)).unwrap()
+    netns.listen(0, address)
 }
 
 pub(crate) fn connect(netns: &Netns, gid: u32, to: SocketAddr) -> std::io::Result<TcpStream> {
