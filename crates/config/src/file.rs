@@ -31,17 +31,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// Whether there is nothing to read. A link that leads nowhere is something, where it can be seen:
-    /// the daemon's sandbox shows what a file says, and not what it is.
-    pub(crate) fn is_missing(&self) -> bool {
-        let Self::Read(path, error) = self else {
-            return false;
-        };
-        error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err()
-    }
-}
-
 /// A file that was understood.
 #[derive(Debug)]
 pub(crate) struct File {

@@ -51,16 +51,9 @@ impl Layers {
     /// # Errors
     /// A file cannot be read, or says what is not understood.
     pub fn read(named: Option<&Path>, folder: &Path) -> Result<Self, Error> {
-        let mut files = Vec::new();
-        for (index, path) in paths(named, folder)?.iter().enumerate() {
-            match File::read(path) {
-                Err(error) if named.is_none() && index == 0 && error.is_missing() => {}
-                file => files.push(file?),
-            }
-        }
         let mut layers = Self::default();
-        for file in files {
-            layers.add(file);
+        for path in paths(named, folder)? {
+            layers.add(File::read(&path)?);
         }
         layers.check_ports()?;
         Ok(layers)
@@ -78,15 +71,18 @@ impl Layers {
     /// A redirected packet would look like one that escaped the redirect.
     fn check_ports(&self) -> Result<(), Error> {
         let listen = self.settings.listen_port();
-        let redirected = self.settings.ports.iter().flatten().copied().map(NonZeroU16::get);
-        let Origin::File(path, line) = self.origin("ports") else {
+        let ports = self.settings.clone().with_defaults().ports.unwrap_or_default();
+        if !ports.into_iter().map(NonZeroU16::get).any(|port| port == listen) {
             return Ok(());
-        };
-        if redirected.into_iter().any(|port| port == listen) {
-            let reason = format!("`ports`: {listen} is the daemon's own port, see `listen`");
-            return Err(Error::Content { path, line, reason });
         }
-        Ok(())
+        let ports = format!("`ports`: {listen} is the daemon's own port, see `listen`");
+        let listen = format!("`listen`: port {listen} is redirected, see `ports`");
+        match (self.origin("ports"), self.origin("listen")) {
+            (Origin::File(path, line), _) => Err(Error::Content { path, line, reason: ports }),
+            (_, Origin::File(path, line)) => Err(Error::Content { path, line, reason: listen }),
+            // The defaults differ.
+            _ => Ok(()),
+        }
     }
 
     /// The command line over them.
@@ -329,6 +325,9 @@ mod tests {
         );
         let folder = Folder::new("default-port", &[("config.toml", "ports = [1324]\n")]);
         assert!(folder.read().unwrap_err().contains(":1: `ports`: 1324 is the daemon's own"));
+        let listen = [("config.toml", "\nlisten = ['[::1]:8333']\n")];
+        let said = Folder::new("redirected", &listen).read().unwrap_err();
+        assert!(said.ends_with(":2: `listen`: port 8333 is redirected, see `ports`"), "{said}");
     }
 
     #[test]

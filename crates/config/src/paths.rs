@@ -19,8 +19,8 @@ pub const DEFAULT_FILE: &str = "/etc/bip324-proxy/config.toml";
 /// [`DEFAULT_FILE`], in whichever folder.
 const FIRST: &str = "config.toml";
 
-/// The group that a configuration most likely means which [`Layers::read`](crate::Layers::read) refuses: the one that the
-/// last of its files names that does, among those that are TOML at all.
+/// The group that a configuration most likely means which [`Layers::read`](crate::Layers::read)
+/// refuses: the one that the last of its files names that does, among those that are TOML at all.
 #[must_use]
 pub fn likely_group(named: Option<&Path>, folder: &Path) -> Option<GroupName> {
     let first = || named.map_or_else(|| folder.join(FIRST), Path::to_owned);
@@ -31,18 +31,19 @@ pub fn likely_group(named: Option<&Path>, folder: &Path) -> Option<GroupName> {
     })
 }
 
-/// The files to read, in their order. Unless one is named, the first need not be there.
+/// The files to read, in their order: the one that is named, or those that there are.
 pub(crate) fn paths(named: Option<&Path>, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     if let Some(path) = named {
         return Ok(vec![path.to_owned()]);
     }
-    let mut paths = vec![folder.join(FIRST)];
-    paths.extend(drop_ins(&folder.join("config.d"))?);
+    let mut paths = listed(folder, |path| path.file_name() == Some(OsStr::new(FIRST)))?;
+    paths.extend(listed(&folder.join("config.d"), is_drop_in)?);
     Ok(paths)
 }
 
-/// Hidden files are editors'.
-fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// What is in a folder and `wanted`, in the order of the names. Asked of the folder, since a link that
+/// leads nowhere is no missing file: the daemon's sandbox lets it list names, and not look at a link.
+fn listed(folder: &Path, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |error| Error::Read(folder.into(), error);
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -51,11 +52,16 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if path.extension() == Some(OsStr::new("toml")) && !hidden {
+        if wanted(&path) {
             paths.push(path);
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+/// Hidden files are editors'.
+fn is_drop_in(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    path.extension() == Some(OsStr::new("toml")) && !hidden
 }
