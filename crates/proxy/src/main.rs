@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IsTerminal};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,11 +54,9 @@ fn command(cli: &Cli) -> Result<()> {
         let files = configuration.files().iter().map(|file| file.display().to_string());
         let files = files.collect::<Vec<_>>().join(", ");
         let files = if files.is_empty() { "no file is there".to_owned() } else { files };
-        println!("the configuration can be used: {files}");
-        Ok(())
+        print(format_args!("the configuration can be used: {files}\n"))
     } else if cli.print_config {
-        print!("{configuration}");
-        Ok(())
+        print(configuration)
     } else if cli.sandbox_status {
         print_sandbox_status(reload::folders(cli.folder(), configuration.files()))
     } else {
@@ -181,10 +180,15 @@ impl Signals {
     }
 }
 
+/// Whoever reads it may have gone.
+fn print(text: impl Display) -> Result<()> {
+    write!(io::stdout(), "{text}").context("cannot write the output")
+}
+
 fn print_sandbox_status(readable: Vec<PathBuf>) -> Result<()> {
     privilege::drop_all()?;
     let status = sandbox::status(readable)?;
-    print!("{status}");
+    print(&status)?;
     ensure!(status.is_complete(), "not all of the sandbox is in force: this is a bug");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use bip324_testkit::activation::Notifications;
@@ -155,6 +155,10 @@ async fn the_default_files_are_read_again_from_within_the_sandbox() -> Result<()
     fs::remove_file(etc.join("config.toml"))?;
     let line = reload(&mut program)?;
     ensure!(line.contains("max_sessions from 7 to 512"), "{line}");
+    std::os::unix::fs::symlink("/none", etc.join("config.toml"))?;
+    let line = reload(&mut program)?;
+    let nowhere = "cannot read /etc/bip324-proxy/config.toml: No such file or directory";
+    ensure!(line.contains("not reloaded") && line.contains(nowhere), "{line}");
     Ok(())
 }
 
@@ -166,6 +170,20 @@ async fn without_the_folder_at_the_start_a_reload_says_to_restart() -> Result<()
     let line = reload(&mut program)?;
     ensure!(line.contains("not reloaded, everything stays as it was: "), "{line}");
     ensure!(line.contains("/etc/bip324-proxy was not there") && line.contains("restart"), "{line}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_printed_is_said() -> Result<()> {
+    for arguments in ["--check-config", "--print-config"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bip324-proxy"));
+        command.args([arguments, "--config", "/dev/null"]);
+        let full = fs::File::options().write(true).open("/dev/full")?;
+        let Output { status, stderr, .. } = command.stdout(full).output()?;
+        let said = String::from_utf8(stderr)?;
+        ensure!(said.starts_with("bip324-proxy: cannot write the output: "), "{said}");
+        ensure!(status.code() == Some(71), "{status}");
+    }
     Ok(())
 }
 
