@@ -44,7 +44,8 @@ pub const KEYS: &[Key] = &[
         default: r#""bip324""#,
         doc: "Group whose connections are redirected. The daemon refuses to run as it; without this \
               key only where that group exists. A new one holds for the rules from the guard's next \
-              reload on, and for the daemon from its next start.",
+              reload on, and for the daemon from its next start. Debian's package makes and removes \
+              bip324 alone: another group outlives it, and its clients then connect in plaintext.",
         reader: Reader::Both,
         reload: false,
     },
