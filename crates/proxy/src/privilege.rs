@@ -87,7 +87,10 @@ pub fn drop_all() -> Result<(), Error> {
             caps::clear(None, CapSet::Bounding)?;
         }
         for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-            caps::clear(None, set)?;
+            // Under systemd there is nothing to clear, and no permission to try.
+            if !caps::read(None, set)?.is_empty() {
+                caps::clear(None, set)?;
+            }
         }
         Ok(bounding)
     };
