@@ -20,6 +20,16 @@ in_both_families() {
     done
 }
 
+# The session is the daemon's own from end to end: both tell the same id, the daemon at debug alone.
+same_session() {
+    by_launcher
+    wait_for 'the daemon to tell the session id' logged bip324-proxy "$(<"$lab/session")"
+    in_machine rm /etc/bip324-proxy/config.d/debug.toml
+}
+
+# logged UNIT TEXT. To the end: grep -q would break the pipe, and so the pipeline.
+logged() { in_machine journalctl --unit="$1" | grep "$2" >/dev/null; }
+
 # neutrino IP: its command line. The folder is new each time: it remembers which peers it has banned.
 neutrino() {
     [[ $1 != *:* ]] || set -- "[$1]"
@@ -39,6 +49,7 @@ syncs() {
     wait_for 'the client to sync' synced || { cat "$lab/output" && return 1; }
     wait_for "the node to count it as $transport" node_counts "$transport" neutrino
     node_peers
+    node_peers | awk '/neutrino/ { print $2 }' >"$lab/session"
     exec 7>&-
     wait "$client" || fail 'the client did not end well'
     wait_for 'the node to forget it' node_counts_none neutrino
@@ -50,10 +61,13 @@ synced() { grep -q "^synced height=$height" "$lab/output"; }
 node_counts() {
     local id='[0-9a-f]{64}'
     [[ $1 == v2 ]] || id='-{64}'
-    node_peers | grep -qE "^$1 $id .*$2"
+    node_peers | grep -E "^$1 $id .*$2" >/dev/null
 }
 
-node_counts_none() { ! node_peers | grep -q "$1"; }
+node_counts_none() {
+    local peers
+    peers=$(node_peers) && [[ $peers != *"$1"* ]]
+}
 
 # refused LINE: what alice types ends with an error, and the node has never seen it.
 refused() {
@@ -74,7 +88,7 @@ by_service() {
         service "client-$number" "/bin/sh -c \"sleep infinity | exec $(neutrino "$ip")\""
         in_machine systemctl start "client-$number"
         wait_for 'the node to count it as v2' node_counts v2 neutrino
-        wait_for 'the service to sync' service_synced "client-$number"
+        wait_for 'the service to sync' logged "client-$number" "synced height=$height"
         node_peers
         in_machine systemctl stop "client-$number"
         wait_for 'the node to forget it' node_counts_none neutrino
@@ -96,8 +110,6 @@ WantedBy=multi-user.target
 END
     in_machine systemctl daemon-reload
 }
-
-service_synced() { in_machine journalctl --unit="$1" | grep -q "synced height=$height"; }
 
 # A full node that knows v1 alone follows the chain for the rest of the run.
 start_knots_client() {
@@ -127,6 +139,8 @@ knots_has() {
 
 # They have come through to a peer this often since now.
 served() { grows 'clients to be served' 2; }
+# They have begun so many, whatever became of them.
+tried() { grows 'clients to connect' 0; }
 # They have been refused or reset.
 turned_away() { grows 'clients to be refused' 3; }
 

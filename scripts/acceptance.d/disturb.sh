@@ -40,7 +40,7 @@ started_anew() { in_machine systemctl --quiet is-active "$1" && [[ $(main_pid "$
 main_pid() { in_machine systemctl show --property=MainPID --value "$1"; }
 
 firewalld() {
-    in_machine sh -c 'apt-get install --yes --quiet=2 --no-install-recommends --no-download /srv/later/*.deb'
+    in_machine sh -c 'apt-get install --yes --quiet=2 --no-install-recommends /srv/later/*.deb'
     wait_for firewalld in_machine systemctl is-active firewalld
     served
     disturbed in_machine firewall-cmd --reload
@@ -53,12 +53,19 @@ firewalld() {
 # A guard that cannot read its configuration must not leave clients to themselves.
 break_config() {
     in_machine sh -c 'echo "prots = [8333]" >/etc/bip324-proxy/config.d/broken.toml'
-    in_machine systemctl restart bip324-guard || echo 'as it should be'
-    turned_away
+    ! in_machine systemctl restart bip324-guard || fail 'the guard starts with a broken configuration'
+    in_machine nft flush ruleset
+    tried
+    # Without a guard the block is nobody's, and nftables flushes it at a shutdown, when clients with the
+    # usual dependencies are gone.
+    in_machine systemctl stop acceptance-clients
+    reboot
     ! in_machine systemctl --quiet is-active bip324-guard || fail 'the guard runs with a broken configuration'
+    turned_away
     refused "bip324-run $(neutrino "${node[0]}")"
+    refused "sudo -n -g bip324 $(neutrino "${node[1]}")"
     in_machine rm /etc/bip324-proxy/config.d/broken.toml
-    in_machine systemctl restart bip324-guard
+    in_machine systemctl restart bip324-guard bip324-proxy
     served
     stands
     knots_follows

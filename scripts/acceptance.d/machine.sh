@@ -20,7 +20,7 @@ in_tree() { chroot "$machine" "$@"; }
 
 boot() {
     systemd-nspawn --quiet --register=no --keep-unit --console=pipe --machine="$release" \
-        --hostname="$release" --network-bridge=wire --directory="$machine" --bind-ro="$real:/opt/real" \
+        --network-bridge=wire --directory="$machine" --bind-ro="$real:/opt/real" \
         --bind-ro="$work/program:/opt/program" --bind-ro="$work/debs:/opt/debs" --boot \
         >>"$logs/console.log" 2>&1 </dev/null &
     echo $! >"$lab/nspawn"
