@@ -10,7 +10,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::daemon::{BANNER, Daemon, original_dst};
-use crate::netns::{self, Capture, GID, Netns, SETUP, complaint, loopback, peer, wait_until};
+use crate::netns::{
+    self, Capture, GID, Netns, SETUP, complaint, guarded_tables, loopback, peer, tables_persist,
+    wait_until,
+};
 use crate::redirect::{SECRET, assert_wire_is_clean, connect, listen, orphan};
 use crate::rules::shipped;
 
@@ -149,7 +152,8 @@ fn nobody_else_can_remove_or_change_an_owned_table() {
     let guard = Guard::start(&client, &[]);
     client.expect(&["nft", "add table inet other"]);
     client.expect(&["nft", "flush ruleset"]);
-    assert_eq!(client.tables(), ["inet bip324"]);
+    // What is nobody's is put back, and what is the guard's was never gone.
+    wait_until("the guard's tables alone", || client.tables() == guarded_tables());
     for change in [
         "delete table inet bip324",
         "flush table inet bip324",
@@ -218,8 +222,12 @@ fn a_table_that_a_stranger_owns_is_refused() {
 fn killed_it_leaves_an_orphan_that_redirects_and_is_adopted() {
     let (client, _peer) = joined();
     Guard::start(&client, &[]).end(Signal::SIGKILL);
-    assert_eq!(state(&client), is("orphaned", true));
-    assert_redirects(&client);
+    if tables_persist() {
+        assert_eq!(state(&client), is("orphaned", true));
+        assert_redirects(&client);
+    } else {
+        assert_eq!(state(&client), is("blocked", false));
+    }
     let _guard = Guard::start(&client, &[]);
     assert_eq!(state(&client), is("guarded", true));
     client.expect(&["nft", "flush ruleset"]);
@@ -321,7 +329,7 @@ fn up_and_guard_replace_a_block_and_down_removes_it() {
     assert_redirects(&client);
     block();
     let guard = Guard::start(&client, &[]);
-    assert_eq!(client.tables(), ["inet bip324"]);
+    assert_eq!(client.tables(), guarded_tables());
     assert_redirects(&client);
     drop(guard.end(Signal::SIGTERM));
     client.setup_ok(&["down"]);
@@ -341,10 +349,12 @@ fn check_knows_each_state() {
     assert_eq!(check(&[]), (0, String::new()));
     assert_eq!(check(&MEMBER), (0, String::new()));
     guard.end(Signal::SIGKILL);
-    let (code, said) = check(&[]);
-    assert_eq!(code, 0);
-    assert!(said.contains("warning: the guard was killed"), "{said}");
-    assert_eq!(check(&MEMBER), (0, String::new()));
+    if tables_persist() {
+        let (code, said) = check(&[]);
+        assert_eq!(code, 0);
+        assert!(said.contains("warning: the guard was killed"), "{said}");
+        assert_eq!(check(&MEMBER), (0, String::new()));
+    }
     Guard::start(&netns, &[]).end(Signal::SIGTERM);
     for caller in [&[][..], &MEMBER] {
         let (code, said) = check(caller);

@@ -38,6 +38,18 @@ pub(crate) const SETUP: &str = "/etc/bip324-setup";
 /// How long a condition may take to come true, on a loaded two-core machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The tables while a guard owns the redirect. Where that ends with its owner, the block is beneath it.
+pub(crate) fn guarded_tables() -> Vec<&'static str> {
+    if tables_persist() { vec!["inet bip324"] } else { vec!["inet bip324", "inet bip324_block"] }
+}
+
+/// Whether a table of this kernel can outlive its owner, as from Linux 6.9 on.
+pub(crate) fn tables_persist() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    [numbers.next(), numbers.next()] >= [Some(6), Some(9)]
+}
+
 /// A network namespace, and an /etc that commands in it see.
 pub(crate) struct Netns {
     name: String,
