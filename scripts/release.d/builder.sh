@@ -3,7 +3,7 @@
 
 # Debian 12 has a Rust for its web browsers that is new enough. qemu-user runs what is built for arm64.
 builder_packages=(build-essential crossbuild-essential-arm64 cargo-web rustc-web
-    libstd-rust-web-dev:arm64 ca-certificates debhelper pkgconf
+    libstd-rust-web-dev:arm64 ca-certificates debhelper dh-apparmor pkgconf
     libmnl-dev libnftnl-dev libmnl-dev:arm64 libnftnl-dev:arm64 qemu-user-static)
 
 # 0.7.7 needs a newer Rust than this Debian's.
