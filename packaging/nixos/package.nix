@@ -66,6 +66,9 @@ rustPlatform.buildRustPackage {
     substituteInPlace $out/lib/systemd/system/*.service \
       --replace-fail /usr/sbin/ $out/bin/ \
       --replace-fail /bin/kill ${coreutils}/bin/kill
+    # NixOS starts its nftables after sysinit.target, and the guard is before that: no cycle.
+    substituteInPlace $out/lib/systemd/system/bip324-guard.service \
+      --replace-fail After=nftables.service ""
   '';
 
   meta = {
