@@ -95,9 +95,12 @@ by_service() {
     done
 }
 
-# service NAME COMMAND: a unit for it.
+# service NAME COMMAND: a unit for it, which does not give up while there is no group.
 service() {
     in_machine tee "/etc/systemd/system/$1.service" >/dev/null <<END
+[Unit]
+StartLimitIntervalSec=0
+
 [Service]
 User=alice
 Group=bip324

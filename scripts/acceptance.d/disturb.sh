@@ -36,7 +36,13 @@ kill_service() {
     wait_for "$1 to start again" started_anew "$1" "$was"
 }
 
-started_anew() { in_machine systemctl --quiet is-active "$1" && [[ $(main_pid "$1") != "$2" ]]; }
+# Both in one answer: between two, the old process may end.
+started_anew() {
+    local state
+    state=" $(in_machine systemctl show --property=ActiveState,MainPID "$1" | tr '\n' ' ')"
+    [[ $state == *' ActiveState=active '* && $state != *" MainPID=$2 "* ]]
+}
+
 main_pid() { in_machine systemctl show --property=MainPID --value "$1"; }
 
 firewalld() {
