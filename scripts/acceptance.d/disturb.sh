@@ -25,6 +25,36 @@ restart_units() {
     done
 }
 
+# Both read their configuration again and do what it says, and no session ends.
+reload_units() {
+    local unit
+    disturbed reload_guard
+    disturbed reload_daemon
+    in_machine rm /etc/bip324-proxy/config.d/{ports,sessions}.toml
+    for unit in bip324-guard bip324-proxy; do
+        in_machine systemctl reload "$unit"
+    done
+    wait_for 'the rules of before' in_machine bip324-setup check
+}
+
+# Another port each time.
+reload_guard() {
+    configure ports "ports = [8333, $((18000 + time))]"
+    ! in_machine bip324-setup check || fail 'it does not say that the rules are those of before'
+    in_machine systemctl reload bip324-guard
+    wait_for 'the rules of the new configuration' in_machine bip324-setup check
+    in_machine nft list set inet bip324 ports | grep -w $((18000 + time))
+}
+
+reload_daemon() {
+    configure sessions "max_sessions = $((600 + time))"
+    in_machine systemctl reload bip324-proxy
+    wait_for 'the daemon to say what changed' logged bip324-proxy "reloaded: .*max_sessions.*$((600 + time))"
+}
+
+# configure NAME LINE
+configure() { in_machine sh -c "echo '$2' >/etc/bip324-proxy/config.d/$1.toml"; }
+
 kill_guard() { disturbed kill_service bip324-guard; }
 kill_daemon() { disturbed kill_service bip324-proxy; }
 
@@ -58,13 +88,11 @@ firewalld() {
 
 # A guard that cannot read its configuration must not leave clients to themselves.
 break_config() {
-    in_machine sh -c 'echo "prots = [8333]" >/etc/bip324-proxy/config.d/broken.toml'
+    configure broken 'prots = [8333]'
     ! in_machine systemctl restart bip324-guard || fail 'the guard starts with a broken configuration'
     in_machine nft flush ruleset
     tried
-    # Without a guard the block is nobody's, and nftables flushes it at a shutdown, when clients with the
-    # usual dependencies are gone.
-    in_machine systemctl stop acceptance-clients
+    end_as_usual
     reboot
     ! in_machine systemctl --quiet is-active bip324-guard || fail 'the guard runs with a broken configuration'
     turned_away
@@ -75,6 +103,16 @@ break_config() {
     served
     stands
     knots_follows
+}
+
+# Without a guard the block is nobody's, and nftables.service flushes it early in a shutdown: until it comes
+# again a client that lasts longer is let out. So here the clients are as any service after network.target, and
+# any session of a user: they go on until the shutdown, and are gone by then. It is forgotten in the next boot.
+end_as_usual() {
+    in_machine mkdir -p /run/systemd/system/acceptance-clients.service.d
+    in_machine sh -c 'printf "[Unit]\nDefaultDependencies=yes\nAfter=network.target\n" \
+        >/run/systemd/system/acceptance-clients.service.d/usual.conf'
+    in_machine systemctl daemon-reload
 }
 
 reboot_served() {

@@ -18,10 +18,12 @@ make_machine() {
 
 in_tree() { chroot "$machine" "$@"; }
 
+# With Landlock, as on any machine: nspawn of Debian 12 does not know it, and forbids it.
 boot() {
     systemd-nspawn --quiet --register=no --keep-unit --console=pipe --machine="$release" \
         --network-bridge=wire --directory="$machine" --bind-ro="$real:/opt/real" \
-        --bind-ro="$work/program:/opt/program" --bind-ro="$work/debs:/opt/debs" --boot \
+        --bind-ro="$work/program:/opt/program" --bind-ro="$work/debs:/opt/debs" \
+        --system-call-filter='landlock_create_ruleset landlock_add_rule landlock_restrict_self' --boot \
         >>"$logs/console.log" 2>&1 </dev/null &
     echo $! >"$lab/nspawn"
     wait_for 'the first process' find_init

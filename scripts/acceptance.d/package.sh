@@ -10,9 +10,8 @@ before() {
 }
 
 install() {
-    # Where the kernel has no Landlock, the daemon reads its configuration at its start alone.
     in_machine mkdir -p /etc/bip324-proxy/config.d
-    in_machine sh -c "echo 'log = \"debug\"' >/etc/bip324-proxy/config.d/debug.toml"
+    configure debug 'log = "debug"'
     in_machine apt-get install --yes --quiet=2 /opt/debs/this.deb
     stands
     in_machine gpasswd --add alice bip324
@@ -30,6 +29,7 @@ stands() {
     in_machine bip324-setup status
 }
 
+# What is new is the version's name alone: how two versions differ is not tried, but what an upgrade does is.
 upgrade() {
     local was
     was=$(installed_version)
@@ -64,19 +64,24 @@ no_new_client() {
     in_machine systemctl daemon-reload
 }
 
-# The block is nobody's by now, and nftables flushes it at a shutdown, when clients with the usual
-# dependencies are gone.
 reboot_removed() {
-    in_machine systemctl stop acceptance-clients
+    end_as_usual
     reboot
     no_new_client
 }
 
+# While there was no daemon, bob has taken its port. Nobody is sent to him, until he is gone.
 reinstall() {
-    # Where the kernel has no Landlock, the daemon reads its configuration at its start alone.
-    in_machine mkdir -p /etc/bip324-proxy/config.d
-    in_machine sh -c "echo 'log = \"debug\"' >/etc/bip324-proxy/config.d/debug.toml"
-    in_machine apt-get install --yes --quiet=2 /opt/debs/this.deb
+    in_machine systemd-run --quiet --unit=taken --uid=bob \
+        systemd-socket-activate --listen=127.0.0.1:1324 --accept /bin/cat
+    in_machine apt-get install --yes --quiet=2 /opt/debs/this.deb 2>&1 | tee "$lab/said"
+    grep 'held by user bob' "$lab/said"
+    grep 'clients of group bip324 are not let out meanwhile' "$lab/said"
+    in_machine nft list table inet bip324_block >/dev/null
+    ! in_machine nft list table inet bip324 2>/dev/null || fail 'clients are redirected to bob'
+    turned_away
+    in_machine systemctl stop taken
+    in_machine systemctl start "${units[@]}"
     stands
     local group
     group=$(in_machine getent group bip324)
