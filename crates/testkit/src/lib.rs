@@ -8,6 +8,7 @@ pub mod capture;
 pub mod clients;
 pub mod daemon;
 pub mod echo;
+pub mod figures;
 pub mod hammer;
 pub mod identity;
 pub mod lab;

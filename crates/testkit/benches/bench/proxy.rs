@@ -1,0 +1,128 @@
+//! The proxy that is measured: ours, or another one that listens on the same port.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::panic::resume_unwind;
+use std::process::Command;
+use std::thread::ScopedJoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bip324_testkit::identity::Identity;
+use bip324_testkit::prerequisite::{built, built_programs};
+use bip324_testkit::process::Process;
+use bip324_testkit::wait::{PATIENCE, wait_for};
+use nix::unistd::{Pid, getpgid};
+
+use crate::clock;
+use crate::options::Options;
+
+/// It runs, and listens at `address`.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    /// All of it: what a command starts may start others.
+    processes: Vec<Pid>,
+    _process: Process,
+}
+
+impl Proxy {
+    /// A fresh one, so that no figure depends on what was measured before.
+    pub(crate) fn start(options: &Options) -> Result<Self> {
+        let (process, address) = match &options.against {
+            None => start_ours()?,
+            Some(command) => start_other(command)?,
+        };
+        let processes = members(i32::try_from(process.id())?)?;
+        Ok(Self { address, processes, _process: process })
+    }
+
+    /// Processor time so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        self.processes.iter().map(|id| clock::of_process(*id)).sum()
+    }
+
+    /// What `work` takes of the proxy, in nanoseconds. It counts as done once the proxy rests: the
+    /// kernel brings the account of a thread that runs up to date only now and then.
+    pub(crate) fn nanoseconds(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        let before = self.cpu_at_rest()?;
+        work()?;
+        Ok((self.cpu_at_rest()? - before).as_nanos() as f64)
+    }
+
+    fn cpu_at_rest(&self) -> Result<Duration> {
+        let mut last = self.cpu()?;
+        wait_for("the proxy to rest", PATIENCE, || {
+            let now = self.cpu()?;
+            Ok((std::mem::replace(&mut last, now) == now).then_some(now))
+        })
+    }
+}
+
+/// As its own user, with room for as many sessions as any figure has.
+fn start_ours() -> Result<(Process, SocketAddr)> {
+    built("bip324-proxy")?;
+    let folder = built_programs()?;
+    // Not the configuration of this machine.
+    let (program, configuration) = (folder.join("bip324-proxy"), folder.join("bench.toml"));
+    fs::write(&configuration, "")?;
+    let words = [
+        &program.display().to_string(),
+        "--config",
+        &configuration.display().to_string(),
+        "--listen=127.0.0.1:0",
+        "--direct=any",
+        "--max-sessions=60000",
+        "--max-direct-per-user=40000",
+    ];
+    let mut words = Identity::Daemon.wrap(&words.map(str::to_owned)).into_iter();
+    let mut command = Command::new(words.next().context("a command")?);
+    command.args(words);
+    let log = folder.join("bench-proxy.log");
+    if log.exists() {
+        fs::remove_file(log)?;
+    }
+    let mut process = Process::spawn("bench-proxy", command, &folder)?;
+    let address = process.wait_for_log("where it listens", PATIENCE, |log| {
+        log.split_once(READY)?.1.lines().next()?.trim().parse().ok()
+    });
+    let address = address.with_context(|| process.log().unwrap_or_default())?;
+    Ok((process, address))
+}
+
+/// By its command, which must not go into the background.
+fn start_other(command: &str) -> Result<(Process, SocketAddr)> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, bip324_testkit::daemon::PORT));
+    let taken = TcpStream::connect(address).is_ok();
+    ensure!(!taken, "somebody listens at {address} already: end that first");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]);
+    let mut process = Process::spawn("bench-proxy", shell, &built_programs()?)?;
+    wait_for("the proxy to listen at 127.0.0.1:1324", PATIENCE, || {
+        process.still_runs().with_context(|| process.log().unwrap_or_default())?;
+        Ok(TcpStream::connect(address).is_ok().then_some(()))
+    })?;
+    Ok((process, address))
+}
+
+/// What a thread returned.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// The processes of a group.
+fn members(group: i32) -> Result<Vec<Pid>> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw) else {
+            continue;
+        };
+        // One that has ended meanwhile is in no group.
+        if getpgid(Some(id)).is_ok_and(|its| its.as_raw() == group) {
+            members.push(id);
+        }
+    }
+    Ok(members)
+}
+
+const READY: &str = "ready, listening on ";
