@@ -32,34 +32,24 @@ pub enum Origin {
     CommandLine,
 }
 
-/// A value that is another one now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its key.
-    pub key: &'static Key,
-    /// What held before, as a value of TOML.
-    pub before: String,
-    /// What holds now.
-    pub after: String,
-}
-
 impl Layers {
     /// Reads the file that is named; otherwise `config.toml` in `folder`, and over it, key by key and
     /// in the order of their names, the files of `config.d` there that end in `.toml`. Of those that
-    /// are not named none has to be there.
+    /// are not named none has to be there. Over all of them comes what the command line `said`.
     ///
     /// # Errors
-    /// A file cannot be read, or says what is not understood.
-    pub fn read(named: Option<&Path>, folder: &Path) -> Result<Self, Error> {
+    /// A file cannot be read, or says what is not understood, or what cannot be beside the rest.
+    pub fn read(named: Option<&Path>, folder: &Path, said: Settings) -> Result<Self, Error> {
         let mut layers = Self::default();
         for path in paths(named, folder)? {
             layers.add(File::read(&path)?);
         }
+        layers.add_command_line(said);
         layers.check_ports()?;
         Ok(layers)
     }
 
-    fn add(&mut self, file: File) {
+    pub(crate) fn add(&mut self, file: File) {
         let File { path, settings, lines } = file;
         self.settings = settings.over(std::mem::take(&mut self.settings));
         for (key, line) in lines {
@@ -68,7 +58,17 @@ impl Layers {
         self.files.push(path);
     }
 
-    /// A redirected packet would look like one that escaped the redirect.
+    fn add_command_line(&mut self, said: Settings) {
+        for key in values(&said).keys() {
+            if let Some(key) = KEYS.iter().find(|known| known.name == key) {
+                self.origins.insert(key.name, Origin::CommandLine);
+            }
+        }
+        self.settings = said.over(std::mem::take(&mut self.settings));
+    }
+
+    /// A redirected packet would look like one that escaped the redirect. Where no file says so, it is
+    /// the command line that clashes, with itself or with a default.
     fn check_ports(&self) -> Result<(), Error> {
         let listen = self.settings.listen_port();
         let ports = self.settings.clone().with_defaults().ports.unwrap_or_default();
@@ -80,21 +80,8 @@ impl Layers {
         match (self.origin("ports"), self.origin("listen")) {
             (Origin::File(path, line), _) => Err(Error::Content { path, line, reason: ports }),
             (_, Origin::File(path, line)) => Err(Error::Content { path, line, reason: listen }),
-            // The defaults differ.
             _ => Ok(()),
         }
-    }
-
-    /// The command line over them.
-    #[must_use]
-    pub fn with_command_line(mut self, said: Settings) -> Self {
-        for key in values(&said).keys() {
-            if let Some(key) = KEYS.iter().find(|known| known.name == key) {
-                self.origins.insert(key.name, Origin::CommandLine);
-            }
-        }
-        self.settings = said.over(self.settings);
-        self
     }
 
     /// What they say together.
@@ -121,20 +108,6 @@ impl Layers {
         let values = values(&self.settings.clone().with_defaults());
         KEYS.iter().map(move |key| (key, values.get(key.name).map(toml::Value::to_string)))
     }
-
-    /// What holds in `new` and did not here.
-    #[must_use]
-    pub fn changes(&self, new: &Self) -> Vec<Change> {
-        let text = |value: Option<String>| value.unwrap_or_else(|| "not given".to_owned());
-        let pairs = self.effective().zip(new.effective());
-        let changed = pairs.filter(|((_, before), (_, after))| before != after);
-        let change = changed.map(|((key, before), (_, after))| Change {
-            key,
-            before: text(before),
-            after: text(after),
-        });
-        change.collect()
-    }
 }
 
 impl fmt::Display for Origin {
@@ -144,13 +117,6 @@ impl fmt::Display for Origin {
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::CommandLine => f.write_str("the command line"),
         }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, before, after } = self;
-        write!(f, "{} from {before} to {after}", key.name)
     }
 }
 
@@ -185,7 +151,7 @@ mod tests {
         }
 
         fn read(&self) -> Result<Layers, String> {
-            Layers::read(None, &self.0).map_err(|error| error.to_string())
+            Layers::read(None, &self.0, Settings::default()).map_err(|error| error.to_string())
         }
     }
 
@@ -225,7 +191,7 @@ mod tests {
     fn the_command_line_wins() {
         let folder = Folder::new("line", &[("config.toml", "log = 'warn'\nmax_sessions = 1\n")]);
         let said = Settings { log: Some(Log::Debug), ..Settings::default() };
-        let layers = folder.read().unwrap().with_command_line(said);
+        let layers = Layers::read(None, &folder.0, said).unwrap();
         assert_eq!(layers.settings().log, Some(Log::Debug));
         assert_eq!(layers.settings().max_sessions, Some(1));
         assert_eq!(layers.origin("log"), Origin::CommandLine);
@@ -237,10 +203,10 @@ mod tests {
         let folder = Folder::new("missing", &[]);
         let layers = folder.read().unwrap();
         assert_eq!((layers.settings(), layers.files().len()), (&Settings::default(), 0));
-        assert!(Layers::read(None, &folder.0.join("none")).is_ok());
+        assert!(Layers::read(None, &folder.0.join("none"), Settings::default()).is_ok());
 
         let named = folder.0.join("named.toml");
-        let said = Layers::read(Some(&named), &folder.0).unwrap_err();
+        let said = Layers::read(Some(&named), &folder.0, Settings::default()).unwrap_err();
         assert!(matches!(said, Error::Read(ref path, _) if *path == named), "{said}");
     }
 
@@ -248,7 +214,8 @@ mod tests {
     fn a_named_file_is_all_there_is() {
         let files = [("config.toml", "log = 'warn'\n"), ("other/x.toml", "direct = 'any'\n")];
         let folder = Folder::new("named", &files);
-        let layers = Layers::read(Some(&folder.0.join("other/x.toml")), &folder.0).unwrap();
+        let named = folder.0.join("other/x.toml");
+        let layers = Layers::read(Some(&named), &folder.0, Settings::default()).unwrap();
         let direct = Some(Direct::Any);
         assert_eq!(*layers.settings(), Settings { direct, ..Settings::default() });
     }
@@ -330,26 +297,21 @@ mod tests {
         assert!(said.ends_with(":2: `listen`: port 8333 is redirected, see `ports`"), "{said}");
     }
 
+    /// A clash of the files counts only as far as the command line leaves it.
     #[test]
-    fn changes_are_of_what_holds_not_of_what_is_said() {
-        let said = |text| {
-            let mut layers = Layers::default();
-            layers.add(File::parse(text, Path::new("x")).unwrap());
-            layers
+    fn ports_are_judged_as_they_are_in_effect() {
+        let clash = "\nports = [2000]\nlisten = ['127.0.0.1:2000']\n";
+        let folder = Folder::new("effect", &[("config.toml", clash)]);
+        let read = |line: &str| {
+            let said = toml::from_str(line).unwrap();
+            Layers::read(None, &folder.0, said).map_err(|error| error.to_string())
         };
-        let changes = |before, after| {
-            let changes = said(before).changes(&said(after));
-            changes.iter().map(Change::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(changes("", "log = 'info'\npassthrough = true\nports = [8333]\n"), [""; 0]);
-        assert_eq!(
-            changes("max_sessions = 512\n", "max_sessions = 2000\nlisten = ['[::1]:9']\n"),
-            [
-                "listen from not given to [\"[::1]:9\"]",
-                "max_sessions from 512 to 2000",
-                "max_memory from 256 to 1000"
-            ]
-        );
-        assert_eq!(changes("ports = [1, 2]\n", "ports = [2, 1]\n"), [""; 0]);
+        assert!(read("").is_err());
+        assert!(read("ports = [8333]").is_ok() && read("listen = ['[::1]:1324']").is_ok());
+        // Nor is one that the command line makes with a file let pass.
+        let said = read("ports = [1, 2000]").unwrap_err();
+        assert!(said.ends_with(":3: `listen`: port 2000 is redirected, see `ports`"), "{said}");
+        // What no file says is no file's fault.
+        assert!(read("ports = [9]\nlisten = ['[::1]:9']").is_ok());
     }
 }

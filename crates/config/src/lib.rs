@@ -7,6 +7,7 @@
 //!   file       one file: understood as a whole, or refused with its line
 //!   paths      which files there are to read
 //!   layers     files over one another, the command line over them; which of them said what
+//!   change     what differs between two configurations
 //!   text       the file that is shipped, and the effective configuration
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod file;
 mod keys;
 mod layers;
@@ -23,9 +25,10 @@ mod settings;
 mod text;
 mod values;
 
+pub use change::Change;
 pub use file::Error;
 pub use keys::{KEYS, Key, Reader};
-pub use layers::{Change, Layers, Origin};
+pub use layers::{Layers, Origin};
 pub use paths::{DEFAULT_FILE, FOLDER, likely_group};
 pub use settings::{
     DEFAULT_DIRECT_PORTS, DEFAULT_GROUP, DEFAULT_LISTEN, DEFAULT_LISTEN_PORT,

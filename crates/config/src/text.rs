@@ -104,19 +104,22 @@ mod tests {
         assert_eq!(silent, Settings::default().with_defaults());
     }
 
+    fn read(file: &Path, command_line: Settings) -> Layers {
+        Layers::read(Some(file), Path::new("/none"), command_line).unwrap()
+    }
+
     #[test]
     fn what_is_in_effect_reads_back_to_the_same() {
         let said = "ports = [18444, 8333]\nlisten = ['127.0.0.1:9']\nmax_sessions = 7\n";
         for said in ["", said, "group = 'clients'\non_exit = 'open'\nfallback = 'v1'\n"] {
             let file = std::env::temp_dir().join(format!("bip324-again-{}", std::process::id()));
             std::fs::write(&file, said).unwrap();
-            let layers = Layers::read(Some(&file), Path::new("/none")).unwrap();
-            let log = Some(Log::Debug);
-            let layers = layers.with_command_line(Settings { log, ..Settings::default() });
+            let line = Settings { log: Some(Log::Debug), ..Settings::default() };
+            let layers = read(&file, line);
             let printed = layers.to_string();
             assert!(printed.contains("# From the command line.\nlog = \"debug\"\n"), "{printed}");
             std::fs::write(&file, &printed).unwrap();
-            let again = Layers::read(Some(&file), Path::new("/none")).unwrap();
+            let again = read(&file, Settings::default());
             assert_eq!(layers.changes(&again), []);
             assert_eq!(layers.settings().clone().with_defaults(), *again.settings());
             std::fs::remove_file(file).unwrap();
@@ -127,7 +130,7 @@ mod tests {
     fn each_value_in_effect_says_where_it_comes_from() {
         let path = std::env::temp_dir().join(format!("bip324-from-{}", std::process::id()));
         std::fs::write(&path, "\nmax_sessions = 7\n").unwrap();
-        let printed = Layers::read(Some(&path), Path::new("/none")).unwrap().to_string();
+        let printed = read(&path, Settings::default()).to_string();
         std::fs::remove_file(&path).unwrap();
         let from = format!("# From {}:2.\nmax_sessions = 7\n", path.display());
         assert!(printed.contains(&from), "{printed}");

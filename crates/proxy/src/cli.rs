@@ -89,8 +89,7 @@ impl Cli {
     /// # Errors
     /// A file cannot be used.
     pub fn configuration(&self) -> Result<Layers, Error> {
-        let files = Layers::read(self.file.as_deref(), Path::new(FOLDER))?;
-        Ok(files.with_command_line(self.settings()))
+        Layers::read(self.file.as_deref(), Path::new(FOLDER), self.settings())
     }
 
     /// The folder that the files are in.

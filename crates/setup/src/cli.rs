@@ -2,6 +2,8 @@
 
 pub mod run;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use bip324_config::{Error, FOLDER, GroupName, Layers, OnExit, Settings};
@@ -145,16 +147,30 @@ impl Redirect {
 
     /// As [`Redirect::config`], with all that the files say.
     fn read(&self) -> Result<(Config, Settings), Error> {
-        let layers = Layers::read(self.file.as_deref(), Path::new(FOLDER))?;
+        let layers = Layers::read(self.file.as_deref(), Path::new(FOLDER), self.settings())?;
         let said = layers.settings().clone();
         let ports = match &said.ports {
-            _ if !self.ports.is_empty() => self.ports.iter().copied().collect(),
             Some(ports) => ports.iter().map(|port| port.get()).collect(),
             None => [DEFAULT_PORT].into(),
         };
-        let group = self.group.clone().or_else(|| said.group.clone()).unwrap_or_default();
-        let listen_port = self.listen_port.unwrap_or_else(|| said.listen_port());
-        Ok((Config { group, ports, listen_port }, said))
+        let group = said.group.clone().unwrap_or_default();
+        Ok((Config { group, ports, listen_port: said.listen_port() }, said))
+    }
+
+    /// What the arguments say.
+    fn settings(&self) -> Settings {
+        let ports = || self.ports.iter().copied().filter_map(NonZeroU16::new).collect();
+        let listen = |port| {
+            [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+                .map(|ip: IpAddr| SocketAddr::new(ip, port))
+                .to_vec()
+        };
+        Settings {
+            group: self.group.clone(),
+            ports: (!self.ports.is_empty()).then(ports),
+            listen: self.listen_port.map(listen),
+            ..Settings::default()
+        }
     }
 
     /// The group that is most likely meant where [`Self::config`] fails.

@@ -110,6 +110,25 @@ fn the_command_line_says_what_a_guard_leaves() {
     wait_until("the block", || netns.tables() == ["inet bip324_block"]);
 }
 
+/// What clashes in a file may not clash in effect, and the other way round.
+#[test]
+fn ports_are_judged_with_the_command_line() {
+    let netns = Netns::new();
+    netns.write_etc(FILE, "ports = [2000]\nlisten = [\"127.0.0.1:2000\"]\n");
+    for (given, reason) in [
+        (&[][..], Some("toml:1: `ports`: 2000 is the daemon's own port, see `listen`")),
+        (&["--port", "2000"], Some("toml:2: `listen`: port 2000 is redirected, see `ports`")),
+        (&["--listen-port", "2000"], Some("toml:1: `ports`: 2000 is the daemon's own port")),
+        (&["--port", "8333"], None),
+        (&["--listen-port", "3000"], None),
+    ] {
+        let output = netns.setup(&[&["up", "--dry-run"], given].concat());
+        let code = if reason.is_some() { 78 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{given:?}");
+        assert!(complaint(&output).contains(reason.unwrap_or_default()), "{}", complaint(&output));
+    }
+}
+
 #[test]
 fn the_rules_lead_to_where_the_daemon_listens() {
     let netns = Netns::new();

@@ -1,0 +1,72 @@
+//! What differs between two configurations.
+
+use std::fmt;
+
+use crate::keys::Key;
+use crate::layers::Layers;
+
+/// A value that is another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its key.
+    pub key: &'static Key,
+    /// What held before, as a value of TOML.
+    pub before: String,
+    /// What holds now.
+    pub after: String,
+}
+
+impl Layers {
+    /// What holds in `new` and did not here.
+    #[must_use]
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
+        let text = |value: Option<String>| value.unwrap_or_else(|| "not given".to_owned());
+        let pairs = self.effective().zip(new.effective());
+        let changed = pairs.filter(|((_, before), (_, after))| before != after);
+        let change = changed.map(|((key, before), (_, after))| Change {
+            key,
+            before: text(before),
+            after: text(after),
+        });
+        change.collect()
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, before, after } = self;
+        write!(f, "{} from {before} to {after}", key.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::file::File;
+
+    fn said(text: &str) -> Layers {
+        let mut layers = Layers::default();
+        layers.add(File::parse(text, Path::new("x")).unwrap());
+        layers
+    }
+
+    #[test]
+    fn changes_are_of_what_holds_not_of_what_is_said() {
+        let changes = |before, after| {
+            let changes = said(before).changes(&said(after));
+            changes.iter().map(Change::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(changes("", "log = 'info'\npassthrough = true\nports = [8333]\n"), [""; 0]);
+        assert_eq!(
+            changes("max_sessions = 512\n", "max_sessions = 2000\nlisten = ['[::1]:9']\n"),
+            [
+                "listen from not given to [\"[::1]:9\"]",
+                "max_sessions from 512 to 2000",
+                "max_memory from 256 to 1000"
+            ]
+        );
+        assert_eq!(changes("ports = [1, 2]\n", "ports = [2, 1]\n"), [""; 0]);
+    }
+}
