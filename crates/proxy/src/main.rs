@@ -58,7 +58,7 @@ fn command(cli: &Cli) -> Result<()> {
     } else if cli.print_config {
         print(configuration)
     } else if cli.sandbox_status {
-        print_sandbox_status(reload::folders(cli.folder(), configuration.files()))
+        print_sandbox_status(reload::readable(cli.folder(), configuration.files()))
     } else {
         run(cli, configuration)
     }
@@ -81,14 +81,14 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     let listeners = listen::open(said.listen.as_deref().unwrap_or_default(), passed)?;
     // While the files that tell of a limit can still be read.
     let threads = available_parallelism().map_or(1, NonZero::get);
-    let folders = reload::folders(cli.folder(), configuration.files());
-    let sandbox = sandbox::apply(&folders)?;
+    let readable = reload::readable(cli.folder(), configuration.files());
+    let sandbox = sandbox::apply(&readable)?;
     if let Some(missing) = sandbox.missing() {
         warn!("sandbox: {missing}");
     }
     let (config, live) = watch::channel(Arc::new(config));
     let (started, current) = (configuration.clone(), configuration);
-    let unreadable = match (sandbox.is_readable(), folders.is_empty()) {
+    let unreadable = match (sandbox.is_readable(), readable.is_empty()) {
         (true, _) => None,
         (false, true) => Some("was not there at the start, so the sandbox keeps it closed"),
         (false, false) => Some("is closed, for without Landlock the sandbox allows no file"),

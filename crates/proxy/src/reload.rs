@@ -1,10 +1,11 @@
 //! Reading the configuration again while the daemon runs: SIGHUP.
 
 use std::error::Error as _;
+use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bip324_config::{Change, Layers, Log, Reader};
+use bip324_config::{Change, Error, Layers, Log, Reader};
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
@@ -60,7 +61,11 @@ impl Reload<'_> {
         }
         self.cli.configuration().map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            format!("{error}{cause}")
+            let closed =
+                matches!(&error, Error::Read(_, cause) if cause.kind() == PermissionDenied);
+            let remedy =
+                if closed { ": if it is another file by now, restart the daemon" } else { "" };
+            format!("{error}{cause}{remedy}")
         })
     }
 
@@ -122,16 +127,44 @@ pub fn level(log: Option<Log>) -> LevelFilter {
 }
 
 /// What the sandbox has to leave readable for a reload: `folder`, and where the `files` really are that
-/// were read in it, for they may be links. What is not there cannot be left.
-pub fn folders(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
-    let mut folders: Vec<_> = folder.canonicalize().into_iter().collect();
+/// were read in it, for they may be links. What is not there cannot be left. Of a folder that holds much
+/// besides, the files alone: one that is put in the place of such a file stays closed.
+pub fn readable(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    let folder = folder.canonicalize().ok().filter(|folder| !is_shared(folder));
+    let mut readable: Vec<_> = folder.into_iter().collect();
     for file in files.iter().filter_map(|file| file.canonicalize().ok()) {
+        if readable.iter().any(|path| file.starts_with(path)) {
+            continue;
+        }
         match file.parent() {
-            Some(parent) if !folders.iter().any(|folder| parent.starts_with(folder)) => {
-                folders.push(parent.to_owned());
-            }
-            _ => {}
+            Some(parent) if !is_shared(parent) => readable.push(parent.to_owned()),
+            _ => readable.push(file),
         }
     }
-    folders
+    readable
+}
+
+/// Such as `/` and `/etc`: never the configuration's own.
+fn is_shared(folder: &Path) -> bool {
+    folder.parent().is_none_or(|parent| parent == Path::new("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of these is on every system, and no link.
+    #[test]
+    fn a_file_in_a_folder_of_everybody_s_is_left_alone() {
+        let left = |folder: &str, files: &[&str]| {
+            let files: Vec<_> = files.iter().map(PathBuf::from).collect();
+            readable(Path::new(folder), &files)
+        };
+        assert_eq!(left("/etc", &["/etc/passwd"]), [Path::new("/etc/passwd")]);
+        assert_eq!(left("/", &["/etc/passwd"]), [Path::new("/etc/passwd")]);
+        assert!(left("/", &[]).is_empty() && left("/proc", &[]).is_empty());
+        let own = Path::new("/proc/self").canonicalize().unwrap();
+        assert_eq!(left("/proc/self", &["/proc/self/status"]), [own.as_path()]);
+        assert_eq!(left("/proc/self", &["/etc/passwd"]), [own.as_path(), Path::new("/etc/passwd")]);
+    }
 }

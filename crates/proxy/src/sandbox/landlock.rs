@@ -11,17 +11,18 @@ use landlock::{
 
 use super::Error;
 
-/// Leaves the calling thread no file but those in the folders `readable`, no TCP port to bind, and neither signals nor
-/// abstract Unix sockets to reach other processes with; as far as the kernel can.
+/// Leaves the calling thread no file but those of `readable` and in the folders of it, no TCP port to bind,
+/// and neither signals nor abstract Unix sockets to reach other processes with; as far as the kernel can.
 pub(super) fn restrict(readable: &[PathBuf]) -> Result<LandlockStatus, Error> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::from_all(NEWEST))?
         .create()?;
-    for folder in readable {
-        let read = AccessFs::ReadFile | AccessFs::ReadDir;
-        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(folder)?, read))?;
+    for path in readable {
+        let list = AccessFs::ReadFile | AccessFs::ReadDir;
+        let read = if path.is_dir() { list } else { AccessFs::ReadFile.into() };
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, read))?;
     }
     Ok(ruleset.restrict_self()?.landlock)
 }

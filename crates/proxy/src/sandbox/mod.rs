@@ -21,8 +21,8 @@ pub use status::{Status, status};
 /// Why there is no sandbox, although the kernel has what it takes.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// A folder that the sandbox should leave readable cannot be opened.
-    #[error("cannot leave a folder readable: {0}")]
+    /// What the sandbox should leave readable cannot be opened.
+    #[error("cannot leave the configuration readable: {0}")]
     Readable(#[from] PathFdError),
     /// The kernel refuses the Landlock rules.
     #[error("cannot restrict the daemon with Landlock: {0}")]
@@ -46,8 +46,9 @@ pub struct Sandbox {
     readable: bool,
 }
 
-/// Restricts the calling thread, and all that it will start, for good. Only what is in the folders
-/// `readable`, whatever lies there at the time, can still be opened, and only to read. What the kernel
+/// Restricts the calling thread, and all that it will start, for good. Only the files
+/// `readable`, and what is in the folders of it, whatever lies there at the time, can still be opened, and
+/// only to read. What the kernel
 /// lacks is left out; without Landlock, which alone tells one file from another, nothing is readable.
 ///
 /// Must come after [`drop_all`](crate::privilege::drop_all), after the listeners and before any
@@ -64,7 +65,7 @@ pub fn apply(readable: &[PathBuf]) -> Result<Sandbox, Error> {
 }
 
 impl Sandbox {
-    /// Whether the folders that were to be readable are.
+    /// Whether what was to be readable is.
     pub const fn is_readable(&self) -> bool {
         self.readable
     }

@@ -20,7 +20,7 @@ pub struct Status {
     attempts: Vec<(&'static str, bool)>,
 }
 
-/// Applies the sandbox as the daemon does, which is for good, with the same folders `readable`, and
+/// Applies the sandbox as the daemon does, which is for good, with the same `readable`, and
 /// looks at it from a new thread.
 /// [`drop_all`](privilege::drop_all) must come before.
 ///

@@ -89,6 +89,23 @@ impl Program {
     /// With an /etc of its own that has the folder of the configuration and this in its file, or not
     /// even the folder.
     pub(crate) fn start_in_etc(text: Option<&str>) -> Result<Self> {
+        let folder = Self::etc()?;
+        if let Some(text) = text {
+            let ours = folder.0.join("etc/bip324-proxy");
+            fs::create_dir_all(ours.join("config.d"))?;
+            fs::write(ours.join("config.toml"), text)?;
+        }
+        Self::start_in_its_etc(folder, &[])
+    }
+
+    /// With an /etc of its own that has this in a file right there, which it is told.
+    pub(crate) fn start_by_file_in_etc(file: &str, text: &str) -> Result<Self> {
+        let folder = Self::etc()?;
+        fs::write(folder.0.join("etc").join(file), text)?;
+        Self::start_in_its_etc(folder, &["--config", &format!("/etc/{file}")])
+    }
+
+    fn etc() -> Result<Folder> {
         ensure!(geteuid().is_root(), "run this test as root");
         let folder = Folder::new()?;
         let etc = folder.0.join("etc");
@@ -96,14 +113,15 @@ impl Program {
         for (file, text) in [("passwd", "root:x:0:0::/:\n"), ("group", "root:x:0:\n")] {
             fs::write(etc.join(file), text)?;
         }
-        if let Some(text) = text {
-            fs::create_dir_all(etc.join("bip324-proxy/config.d"))?;
-            fs::write(etc.join("bip324-proxy/config.toml"), text)?;
-        }
+        Ok(folder)
+    }
+
+    fn start_in_its_etc(folder: Folder, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc && exec "$@""#]).arg(etc);
+        command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc && exec "$@""#]);
+        command.arg(folder.0.join("etc"));
         command.args(["setpriv", &format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}")]);
-        command.arg("--clear-groups").arg(program(&folder)?).args(LISTEN);
+        command.arg("--clear-groups").arg(program(&folder)?).args(LISTEN).args(arguments);
         Self::spawn(folder, command)
     }
 

@@ -162,6 +162,24 @@ async fn the_default_files_are_read_again_from_within_the_sandbox() -> Result<()
     Ok(())
 }
 
+/// The sandbox leaves that file open, and not the rest of /etc.
+#[tokio::test]
+async fn a_file_in_etc_itself_is_read_again_as_long_as_it_is_the_same() -> Result<()> {
+    let mut program = Program::start_by_file_in_etc("ours.toml", "max_sessions = 7\n")?;
+    let path = program.folder().join("etc/ours.toml");
+    fs::write(&path, "max_sessions = 8\n")?;
+    let line = reload(&mut program)?;
+    ensure!(line.contains("max_sessions from 7 to 8"), "{line}");
+    let other = path.with_file_name("other.toml");
+    fs::write(&other, "max_sessions = 9\n")?;
+    fs::rename(&other, &path)?;
+    let line = reload(&mut program)?;
+    let refused = "cannot read /etc/ours.toml: Permission denied (os error 13): \
+                   if it is another file by now, restart the daemon";
+    ensure!(line.contains("not reloaded") && line.ends_with(refused), "{line}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn without_the_folder_at_the_start_a_reload_says_to_restart() -> Result<()> {
     let mut program = Program::start_in_etc(None)?;

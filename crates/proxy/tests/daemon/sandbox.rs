@@ -171,6 +171,25 @@ fn i6_a_configuration_is_readable_and_nothing_else() -> Result<()> {
     })
 }
 
+/// As where it lies in /etc.
+#[test]
+fn i6_a_file_is_readable_without_its_folder() -> Result<()> {
+    let folder = Folder::new()?;
+    let [ours, beside] = ["ours.toml", "beside"].map(|name| folder.0.join(name));
+    std::fs::write(&ours, "ports = [8333]")?;
+    std::fs::write(&beside, "secret")?;
+    apart(move || {
+        ensure!(sandbox::apply(std::slice::from_ref(&ours))?.is_readable());
+        ensure!(std::fs::read_to_string(&ours)? == "ports = [8333]");
+        let errno = |result: io::Result<File>| result.err().and_then(|error| error.raw_os_error());
+        ensure!(errno(OpenOptions::new().write(true).open(&ours)) == Some(libc::EPERM));
+        for path in [&beside, &folder.0] {
+            ensure!(errno(File::open(path)) == Some(libc::EACCES), "{path:?}");
+        }
+        Ok(())
+    })
+}
+
 /// seccomp alone cannot tell one file from another.
 #[test]
 fn i6_without_landlock_not_even_the_configuration_is_readable() -> Result<()> {
