@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::keys::Key;
 use crate::layers::Layers;
+use crate::values::{Direct, Fallback, OnExit};
 
 /// A value that is another one now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,27 @@ impl Layers {
     }
 }
 
+impl Change {
+    /// Whether more is let through than before: more of what clients send, or more for others.
+    #[must_use]
+    pub fn weakens(&self) -> bool {
+        let strictest_first = match self.key.name {
+            "direct" => names(Direct::NAMES),
+            "fallback" => names(Fallback::NAMES),
+            "on_exit" => names(OnExit::NAMES),
+            "passthrough" => vec!["false".to_owned(), "true".to_owned()],
+            _ => return false,
+        };
+        let place = |value| strictest_first.iter().position(|name| name == value);
+        place(&self.before) < place(&self.after)
+    }
+}
+
+/// As values of TOML.
+fn names(names: &[(&str, &str)]) -> Vec<String> {
+    names.iter().map(|(name, _)| format!("\"{name}\"")).collect()
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, before, after } = self;
@@ -45,6 +67,27 @@ mod tests {
 
     use super::*;
     use crate::file::File;
+
+    #[test]
+    fn what_lets_more_through_weakens() {
+        let weakens = |before, after| {
+            let changes = said(before).changes(&said(after));
+            let weaker = changes.iter().filter(|change| change.weakens());
+            weaker.map(|change| change.key.name).collect::<Vec<_>>()
+        };
+        for (before, after, key) in [
+            ("direct = 'off'", "direct = 'any'", "direct"),
+            ("direct = 'off'", "", "direct"),
+            ("", "direct = 'any'", "direct"),
+            ("", "fallback = 'v1'", "fallback"),
+            ("", "on_exit = 'open'", "on_exit"),
+            ("passthrough = false", "", "passthrough"),
+        ] {
+            assert_eq!(weakens(before, after), [key], "{before} {after}");
+            assert_eq!(weakens(after, before), [""; 0], "{before} {after}");
+        }
+        assert_eq!(weakens("max_sessions = 1", "max_sessions = 2\nlog = 'debug'"), [""; 0]);
+    }
 
     fn said(text: &str) -> Layers {
         let mut layers = Layers::default();

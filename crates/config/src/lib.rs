@@ -7,7 +7,7 @@
 //!   file       one file: understood as a whole, or refused with its line
 //!   paths      which files there are to read
 //!   layers     files over one another, the command line over them; which of them said what
-//!   change     what differs between two configurations
+//!   change     what differs between two configurations, and whether it lets more through
 //!   text       the file that is shipped, and the effective configuration
 //! ```
 //!

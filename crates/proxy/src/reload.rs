@@ -73,12 +73,16 @@ impl Reload<'_> {
     fn apply(&mut self, new: Layers) -> String {
         let ours = |change: &Change| change.key.reader != Reader::Setup;
         let changed = self.current.changes(&new).into_iter().filter(ours);
-        let changed = texts(changed.filter(|change| change.key.reload));
+        let changed: Vec<_> = changed.filter(|change| change.key.reload).collect();
+        let weaker: Vec<_> = changed.iter().filter(|change| change.weakens()).collect();
+        let weaker = weaker.iter().map(|change| change.key.name).collect::<Vec<_>>().join(", ");
+        let changed = texts(changed.into_iter());
         let waiting = self.started.changes(&new).into_iter().filter(ours);
         let waiting = texts(waiting.filter(|change| !change.key.reload));
-        let mut line = match changed.as_str() {
-            "" => "reloaded, and nothing changed".to_owned(),
-            changed => format!("reloaded: {changed}"),
+        let mut line = match (changed.as_str(), weaker.as_str()) {
+            ("", _) => "reloaded, and nothing changed".to_owned(),
+            (changed, "") => format!("reloaded: {changed}"),
+            (changed, weaker) => format!("reloaded, and weaker by {weaker}: {changed}"),
         };
         if !waiting.is_empty() {
             line += &format!("; only at the next start: {waiting}");
@@ -94,7 +98,7 @@ impl Reload<'_> {
         let [before, after] = [&self.current, &new].map(|layers| level(layers.settings().log));
         // Said under the more talkative of the two levels.
         self.set_level(before.max(after));
-        if waiting.is_empty() {
+        if waiting.is_empty() && weaker.is_empty() {
             info!("{line}");
         } else {
             warn!("{line}");

@@ -181,6 +181,32 @@ async fn a_file_in_etc_itself_is_read_again_as_long_as_it_is_the_same() -> Resul
 }
 
 #[tokio::test]
+async fn a_weaker_policy_is_a_warning() -> Result<()> {
+    let (mut program, manager) = Program::start_configured("passthrough = false\n")?;
+    for (text, end) in [
+        (
+            "passthrough = false\nmax_sessions = 9\n",
+            " INFO reloaded: max_sessions from 512 to 9, max_memory from 256 to 64",
+        ),
+        (
+            "direct = 'any'\nfallback = 'v1'\nmax_sessions = 9\n",
+            " WARN reloaded, and weaker by direct, fallback, passthrough: direct from \"public\" to \
+             \"any\", fallback from \"reject\" to \"v1\", passthrough from false to true",
+        ),
+        (
+            "direct = 'off'\nfallback = 'v1'\nmax_sessions = 9\n",
+            " INFO reloaded: direct from \"any\" to \"off\"",
+        ),
+    ] {
+        program.configure(text)?;
+        let line = reload(&mut program)?;
+        ensure!(line.ends_with(end), "{line}");
+        ensure!(line.ends_with(&told(&manager)?));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_the_folder_at_the_start_a_reload_says_to_restart() -> Result<()> {
     let mut program = Program::start_in_etc(None)?;
     fs::create_dir(program.folder().join("etc/bip324-proxy"))?;
