@@ -142,8 +142,6 @@ knots_has() {
 
 # They have come through to a peer this often since now.
 served() { grows 'clients to be served' 2; }
-# They have begun so many, whatever became of them.
-tried() { grows 'clients to connect' 0; }
 # They have been refused or reset.
 turned_away() { grows 'clients to be refused' 3; }
 

@@ -86,20 +86,26 @@ firewalld() {
     stands
 }
 
-# A guard that cannot read its configuration must not leave clients to themselves.
+# A guard that cannot use its configuration refuses everybody, and no flush takes that away.
 break_config() {
     configure broken 'prots = [8333]'
-    ! in_machine systemctl restart bip324-guard || fail 'the guard starts with a broken configuration'
+    in_machine systemctl reload bip324-guard
+    served
+    in_machine systemctl restart bip324-guard
     in_machine nft flush ruleset
-    tried
-    end_as_usual
+    turned_away
     reboot
-    ! in_machine systemctl --quiet is-active bip324-guard || fail 'the guard runs with a broken configuration'
+    in_machine systemctl --quiet is-active bip324-guard || fail 'the guard does not stay with a broken configuration'
+    [[ $(in_machine systemctl show --property=StatusText bip324-guard) == *broken.toml:1:* ]] ||
+        fail 'its status does not say what is wrong'
+    in_machine nft flush ruleset
+    in_machine systemctl reload nftables
     turned_away
     refused "bip324-run $(neutrino "${node[0]}")"
     refused "sudo -n -g bip324 $(neutrino "${node[1]}")"
     in_machine rm /etc/bip324-proxy/config.d/broken.toml
-    in_machine systemctl restart bip324-guard bip324-proxy
+    in_machine systemctl reload bip324-guard
+    in_machine systemctl restart bip324-proxy
     served
     stands
     knots_follows

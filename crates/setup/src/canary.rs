@@ -109,7 +109,7 @@ fn diagnose(ending: Ending, config: &Config, daemon: SocketAddr) -> Failure {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Failure::Silent(daemon),
             Err(error) => Failure::Connect(daemon, error),
         },
-        Ending::Prohibited => Failure::Blocked(config.clone(), canary),
+        Ending::Prohibited => Failure::blocked(config, canary),
         Ending::Empty => Failure::NoOriginalDestination(canary),
         Ending::Stranger(said) => Failure::Stranger { canary, daemon, said },
         Ending::Silent => Failure::Silent(canary),

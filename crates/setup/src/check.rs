@@ -80,6 +80,18 @@ pub enum Failure {
         up = .0.command_line("up")
     )]
     Blocked(Config, SocketAddr),
+    /// A guard refuses the clients instead of redirecting them.
+    #[error(
+        "{canary} is prohibited, so clients are refused: process {guard}, a guard, could not use its \
+         configuration, or does not know the group; `systemctl status bip324-guard` tells why, and \
+         `sudo systemctl reload bip324-guard` has it read both again"
+    )]
+    Shut {
+        /// Where the canary went.
+        canary: SocketAddr,
+        /// Process id of the guard.
+        guard: i32,
+    },
     /// The rules are not those that `up` would install.
     #[error(
         "the rules are not those of `{up}` ({}): {}run that with sudo, \
@@ -167,6 +179,16 @@ pub enum Failure {
     /// Connecting failed in a way that none of the above explains.
     #[error("cannot connect to {0}")]
     Connect(SocketAddr, #[source] io::Error),
+}
+
+impl Failure {
+    /// The block, a guard's or not, has answered this canary, or would.
+    pub(crate) fn blocked(config: &Config, canary: SocketAddr) -> Self {
+        match Keeper::of(None) {
+            Some(Keeper { guard: Some(guard), .. }) => Self::Shut { canary, guard },
+            _ => Self::Blocked(config.clone(), canary),
+        }
+    }
 }
 
 /// Checks as the group: takes it on if permitted to, compares the rules if permitted to, gives up
@@ -261,10 +283,10 @@ fn compare_rules(
     let standing = standing::read(config, ruleset, Some(group.gid), net_admin)?;
     match standing.state {
         State::Absent => Err(Failure::NoTable(config.clone())),
-        State::Blocked | State::Shut => Err(Failure::Blocked(
-            config.clone(),
-            canary_address(SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen_port))),
-        )),
+        State::Blocked | State::Shut => {
+            let daemon = SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen_port));
+            Err(Failure::blocked(config, canary_address(daemon)))
+        }
         State::Differs => Err(Failure::RulesDiffer {
             config: config.clone(),
             differences: standing.differences,

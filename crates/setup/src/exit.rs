@@ -169,6 +169,7 @@ const fn of_check(failure: &Failure) -> Exit {
         Failure::Kernel(error) => of_kernel(error),
         Failure::NoTable(_)
         | Failure::Blocked(..)
+        | Failure::Shut { .. }
         | Failure::RulesDiffer { .. }
         | Failure::NoRedirect { .. }
         | Failure::OtherPort(_) => Exit::Config,

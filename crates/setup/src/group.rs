@@ -84,6 +84,13 @@ impl Group {
         Ok(Self { name: name.clone(), gid, members: entry.mem })
     }
 
+    /// The group with this id, if there is one that clients may run as.
+    #[must_use]
+    pub fn of_gid(raw: u32) -> Option<Self> {
+        let entry = Entry::from_gid(nix::unistd::Gid::from_raw(raw)).ok().flatten()?;
+        Self::resolve(&entry.name.parse().ok()?).ok()
+    }
+
     /// Creates the group as a system group unless it exists, then resolves it.
     ///
     /// # Errors

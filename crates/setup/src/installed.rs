@@ -44,6 +44,8 @@ pub struct InstalledRule {
     pub expressions: String,
     /// Its counter, if it has one.
     pub counter: Option<Counter>,
+    /// Id of the group that it is about, if it is about one.
+    pub client: Option<u32>,
 }
 
 /// What a rule has matched.
@@ -90,6 +92,13 @@ impl Installed {
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
         self.flags() & (OWNER | PERSIST) == PERSIST
+    }
+
+    /// Ids of the groups that its rules are about.
+    #[must_use]
+    pub fn clients(&self) -> BTreeSet<u32> {
+        let rules = self.chains.values().flat_map(|chain| &chain.rules);
+        rules.filter_map(|rule| rule.client).collect()
     }
 
     fn flags(&self) -> u32 {

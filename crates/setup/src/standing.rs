@@ -17,7 +17,8 @@ pub enum State {
     Absent,
     /// A block refuses the clients, as a guard that was stopped leaves it.
     Blocked,
-    /// A block refuses all TCP of the group, since the configuration could not be used.
+    /// All TCP of the group is refused, since the configuration could not be used: by a guard, or by a
+    /// block.
     Shut,
     /// The redirect stands, and so it does until something removes it.
     Installed,
@@ -50,7 +51,7 @@ pub struct Standing {
     pub keeper: Option<Keeper>,
     /// The redirect's table.
     pub redirect: Option<Installed>,
-    /// What the redirect's table should hold; `None` without a group.
+    /// What the redirect's table should hold; `None` without a group, and where nothing is redirected.
     pub expected: Option<Installed>,
 }
 
@@ -70,26 +71,30 @@ pub fn read(
     let keeper = Keeper::of(redirect.as_ref());
     let mut differences = Vec::new();
     let mut expected = None;
-    let mut blocked = State::Blocked;
+    let mut shut = false;
     if let Some(gid) = gid {
+        let differ = |table: &Installed, ruleset: &Ruleset| -> Result<_, kernel::Error> {
+            Ok(table.differences(&contents(ruleset, gid)?, ruleset))
+        };
+        let group = config.group.clone();
         if let Some(redirect) = &redirect {
-            let contents = contents(ruleset, gid)?;
-            differences = redirect.differences(&contents, ruleset);
-            expected = Some(contents);
+            differences = differ(redirect, ruleset)?;
+            expected = Some(contents(ruleset, gid)?);
+            shut = differ(redirect, &Ruleset::shut(group))?.is_empty();
         } else if let Some(block) = &block {
-            let ruleset = Ruleset::block(config);
-            differences = block.differences(&contents(&ruleset, gid)?, &ruleset);
-            let ruleset = Ruleset::block_all(config.group.clone());
-            if block.differences(&contents(&ruleset, gid)?, &ruleset).is_empty() {
-                (blocked, differences) = (State::Shut, Vec::new());
-            }
+            differences = differ(block, &Ruleset::block(config))?;
+            shut = differ(block, &Ruleset::block_all(group))?.is_empty();
         }
+    }
+    if shut {
+        (differences, expected) = (Vec::new(), None);
     }
     let comparable = gid.is_some() && differences.is_empty();
     let state = match &redirect {
         None if block.is_none() => State::Absent,
+        _ if shut => State::Shut,
         _ if !comparable => State::Differs,
-        None => blocked,
+        None => State::Blocked,
         Some(table) if table.is_owned() => State::Guarded,
         Some(table) if table.is_orphaned() => State::Orphaned,
         Some(_) if keeper.is_some() => State::Watched,

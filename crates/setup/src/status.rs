@@ -112,6 +112,20 @@ fn counters(installed: &Installed, expected: &Installed, ruleset: &Ruleset) -> V
     counters
 }
 
+fn write_shut(f: &mut fmt::Formatter<'_>, keeper: Option<Keeper>, up: &str) -> fmt::Result {
+    let remedy = match keeper {
+        Some(Keeper { guard: Some(_), .. }) => {
+            "its guard holds that until `sudo systemctl reload bip324-guard`".to_owned()
+        }
+        _ => format!("run `sudo systemctl start bip324-guard` or `sudo {up}`"),
+    };
+    writeln!(
+        f,
+        "no redirect, and all TCP of the group but to this host is refused, since the configuration \
+         could not be used: {remedy}"
+    )
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { up, guard, .. } = self;
@@ -123,11 +137,7 @@ impl fmt::Display for Status {
                 "absent, and table inet {BLOCK_TABLE} refuses clients since a guard was stopped: \
                  run `sudo systemctl start bip324-guard` or `sudo {up}`"
             )?,
-            State::Shut => writeln!(
-                f,
-                "absent, and table inet {BLOCK_TABLE} refuses all TCP of the group, since the \
-                 configuration could not be used: run `sudo systemctl start bip324-guard` or `sudo {up}`"
-            )?,
+            State::Shut => write_shut(f, self.keeper, up)?,
             State::Installed => writeln!(f, "installed; `sudo {guard}` keeps it so")?,
             State::Watched => writeln!(f, "installed, and put back when something removes it")?,
             State::Guarded => writeln!(f, "guarded")?,

@@ -7,6 +7,7 @@
 
 mod manager;
 mod rules;
+mod shut;
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,17 +31,23 @@ use rules::{Rules, Wanted};
 
 pub use rules::apply;
 
-/// Guards the redirect until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+/// Guards the redirect until SIGTERM or SIGINT; SIGHUP reads the configuration again. Until there is one
+/// that can be used, guards what refuses the clients.
 ///
 /// # Errors
 /// When it cannot start, and where another process takes the table or the kernel keeps this one
 /// from leaving what it should.
 pub fn run(arguments: &cli::Guard) -> Result<(), Error> {
-    let (config, on_exit) = arguments.config()?;
-    privilege::require_net_admin()?;
-    let wanted = Wanted::new(config, on_exit)?;
+    let read = arguments.config();
+    if let Err(lacking) = privilege::require_net_admin() {
+        return Err(read.err().map_or_else(|| lacking.into(), Error::from));
+    }
     let signals = block_signals().map_err(Error::Signals)?;
     let net_admin = NetAdmin::keep_only()?;
+    let wanted = match read {
+        Ok((config, on_exit)) => Wanted::new(config, on_exit)?,
+        Err(unusable) => shut::instead(arguments, unusable, &net_admin)?,
+    };
     if !net_admin.bounding_emptied() {
         complain("the bounding set of capabilities stays as it was: emptying it takes CAP_SETPCAP");
     }
@@ -104,7 +111,7 @@ impl Guard<'_> {
             Tenure::Persistent | Tenure::Owned => "guarded by owning the table",
             Tenure::Free => "guarded by watching the table",
         };
-        format!("{}; {means}", self.wanted.config)
+        format!("{}; {means}", self.wanted.effect)
     }
 
     fn stay(&mut self) -> Result<(), Error> {
@@ -194,12 +201,25 @@ impl Guard<'_> {
 
     /// As [`Guard::reload`]; where that fails, says what stands and why.
     fn replace(&mut self) -> Result<(), (&'static str, String)> {
-        let read = self.arguments.config().map_err(Error::from);
-        let wanted = read.and_then(|(config, on_exit)| Wanted::new(config, on_exit));
-        let wanted = wanted.map_err(|error| ("the rules stay as they were", error.line()))?;
+        let wanted = self.read().map_err(|error| ("the rules stay as they were", error.line()))?;
         self.rules.replace(&wanted).map_err(|error| (self.put_back(), error.line()))?;
+        for loss in self.wanted.loses(&wanted) {
+            complain(&format!("warning: {loss}"));
+        }
         self.wanted = wanted;
         Ok(())
+    }
+
+    /// What the configuration asks for now. What stands is better than nothing but refusals, unless that
+    /// is what stands.
+    fn read(&self) -> Result<Wanted, Error> {
+        match self.arguments.config() {
+            Ok((config, on_exit)) => Wanted::new(config, on_exit),
+            Err(unusable) if self.wanted.is_shut() => {
+                shut::instead(self.arguments, unusable, &self.rules.net_admin)
+            }
+            Err(unusable) => Err(unusable.into()),
+        }
     }
 
     /// Puts the rules of before in the place of new ones, which may stand although it was not seen

@@ -10,14 +10,16 @@ use crate::group::{Gid, Group};
 use crate::installed::Installed;
 use crate::keeper::Keeper;
 use crate::kernel::{self, Batch, Change, Socket, Tenure};
-use crate::plan::{BLOCK_TABLE, Config, Ruleset, TABLE};
+use crate::plan::{BLOCK_TABLE, Config, Purpose, Ruleset, TABLE};
 use crate::privilege::NetAdmin;
 
-/// Both rulesets of a configuration, and which of them is to stay.
+/// What is to stand while the guard runs, and what it leaves.
 pub(super) struct Wanted {
-    pub(super) config: Config,
+    /// What it comes to for the clients, on one line.
+    pub(super) effect: String,
     pub(super) on_exit: OnExit,
-    redirect: Ruleset,
+    /// The redirect, or what refuses everything in its place.
+    held: Ruleset,
     block: Ruleset,
     gid: Gid,
 }
@@ -25,32 +27,67 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What `config` asks for.
     pub(super) fn new(config: Config, on_exit: OnExit) -> Result<Self, Error> {
-        let redirect = Ruleset::new(&config)?;
+        let held = Ruleset::new(&config)?;
         let block = Ruleset::block(&config);
         let gid = Group::resolve(&config.group)?.gid;
-        Ok(Self { config, on_exit, redirect, block, gid })
+        Ok(Self { effect: config.to_string(), on_exit, held, block, gid })
     }
 
-    /// The redirect stands. A table that goes with its socket has the block beneath it, which is
+    /// Where the configuration cannot be used, for this reason: nobody knows which ports are meant,
+    /// nor whether clients are ever to be let out.
+    pub(super) fn shut(group: Group, reason: &str) -> Self {
+        let Group { name, gid, .. } = group;
+        let effect = format!(
+            "the configuration cannot be used, so all TCP of group {name} but to this host is \
+             refused: {reason}; mend it, then run `systemctl reload bip324-guard`"
+        );
+        let held = Ruleset::shut(name.clone());
+        Self { effect, on_exit: OnExit::Block, held, block: Ruleset::block_all(name), gid }
+    }
+
+    /// Whether it is [`Wanted::shut`].
+    pub(super) fn is_shut(&self) -> bool {
+        self.held.purpose == Purpose::BlockAll
+    }
+
+    /// What `next` lets out that this one does not, a line each.
+    pub(super) fn loses(&self, next: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.on_exit == OnExit::Block && next.on_exit == OnExit::Open {
+            lines.push(
+                "once the guard is stopped, clients connect in plaintext from now on".to_owned(),
+            );
+        }
+        if self.gid != next.gid {
+            let group = &self.held.group;
+            lines.push(format!("group {group} (gid {}) is not redirected any more", self.gid));
+        } else if !self.is_shut() && !next.is_shut() {
+            let dropped = self.held.ports.difference(&next.held.ports);
+            lines.extend(dropped.map(|port| format!("port {port} is not redirected any more")));
+        }
+        lines
+    }
+
+    /// What is held stands. A table that goes with its socket has the block beneath it, which is
     /// there when the guard is killed; it looks at ports after nat, so it does not disturb.
     fn standing(&self, tenure: Tenure) -> [Change<'_>; 2] {
         let block = match tenure {
             Tenure::Owned => self.block(),
             Tenure::Free | Tenure::Persistent => Change::Remove(BLOCK_TABLE),
         };
-        [Change::Put { ruleset: &self.redirect, gid: self.gid, tenure }, block]
+        [Change::Put { ruleset: &self.held, gid: self.gid, tenure }, block]
     }
 
-    /// The guard goes. Where a service manager has the socket too, the redirect goes on until it
+    /// The guard goes. Where a service manager has the socket too, what is held goes on until it
     /// closes that: never on a restart, at once on a stop. Elsewhere it ends with the guard.
     fn leaving(&self, tenure: Tenure, block: bool) -> [Change<'_>; 2] {
-        let redirect = match tenure {
+        let held = match tenure {
             Tenure::Free => Change::Remove(TABLE),
             Tenure::Owned | Tenure::Persistent => {
-                Change::Put { ruleset: &self.redirect, gid: self.gid, tenure: Tenure::Owned }
+                Change::Put { ruleset: &self.held, gid: self.gid, tenure: Tenure::Owned }
             }
         };
-        [redirect, if block { self.block() } else { Change::Remove(BLOCK_TABLE) }]
+        [held, if block { self.block() } else { Change::Remove(BLOCK_TABLE) }]
     }
 
     fn block(&self) -> Change<'_> {
@@ -66,7 +103,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Puts the redirect by the first of `tenures` that the kernel knows.
+    /// Puts what is wanted by the first of `tenures` that the kernel knows.
     pub(super) fn put(
         socket: Socket,
         net_admin: NetAdmin,
@@ -93,7 +130,7 @@ impl Rules {
     /// Puts what is wanted in the place of what stands, without a gap, and reads it back.
     pub(super) fn replace(&self, wanted: &Wanted) -> Result<(), Error> {
         let batch = self.install(wanted)?;
-        for ruleset in [&wanted.redirect, &wanted.block] {
+        for ruleset in [&wanted.held, &wanted.block] {
             let found = self.read(ruleset)?;
             let owned = ruleset.table == TABLE && self.tenure != Tenure::Free;
             if found.is_none() && !owned {
@@ -134,7 +171,7 @@ impl Rules {
     }
 
     fn first_difference(&self, wanted: &Wanted, batch: &Batch) -> Result<Option<String>, Error> {
-        for ruleset in [&wanted.redirect, &wanted.block] {
+        for ruleset in [&wanted.held, &wanted.block] {
             let difference = difference(self.read(ruleset)?, ruleset, batch)?;
             if difference.is_some() {
                 return Ok(difference);

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::ptr::NonNull;
 
 use nftnl::nftnl_sys as sys;
-use nix::libc::nlmsghdr;
+use nix::libc::{self, nlmsghdr};
 
 use super::{Error, HEADER_SIZE};
 use crate::installed::{Counter, Element};
@@ -144,19 +144,71 @@ pub(super) enum Part {
 }
 
 impl Object<sys::nftnl_rule> {
-    /// The expressions in order of evaluation.
-    pub(super) fn parts(&self) -> Vec<Part> {
-        let mut parts = Vec::new();
+    /// The expressions in order of evaluation, and the group whose packets they are about, if it is
+    /// one group's.
+    pub(super) fn parts(&self) -> (Vec<Part>, Option<u32>) {
+        let (mut parts, mut client, mut after_group) = (Vec::new(), None, false);
         // SAFETY: the rule is live and outlives the iterator, which is destroyed once.
         unsafe {
             let iterator = allocated(sys::nftnl_expr_iter_create(self.raw.as_ptr())).as_ptr();
             while let Some(expression) = NonNull::new(sys::nftnl_expr_iter_next(iterator)) {
-                parts.push(part(expression.as_ptr()));
+                let expression = expression.as_ptr();
+                if after_group {
+                    client = client.or_else(|| compared(expression));
+                }
+                after_group = loads_group(expression);
+                parts.push(part(expression));
             }
             sys::nftnl_expr_iter_destroy(iterator);
         }
-        parts
+        (parts, client)
     }
+}
+
+/// Whether it loads the group of the packet's socket, `meta skgid`.
+///
+/// # Safety
+/// `expression` must be live.
+unsafe fn loads_group(expression: *const sys::nftnl_expr) -> bool {
+    // SAFETY: every expression has a name; the key of a meta expression is 32 bits long.
+    unsafe {
+        name(expression) == "meta"
+            && sys::nftnl_expr_is_set(expression, sys::NFTNL_EXPR_META_KEY as u16)
+            && sys::nftnl_expr_get_u32(expression, sys::NFTNL_EXPR_META_KEY as u16)
+                == libc::NFT_META_SKGID as u32
+    }
+}
+
+/// The number that it requires of what was loaded, if it is a comparison with one of 32 bits.
+///
+/// # Safety
+/// `expression` must be live.
+unsafe fn compared(expression: *const sys::nftnl_expr) -> Option<u32> {
+    // SAFETY: every expression has a name; a comparison has a 32-bit operation, and data that are as
+    // long as `length` says and are copied at once.
+    unsafe {
+        if name(expression) != "cmp"
+            || sys::nftnl_expr_get_u32(expression, sys::NFTNL_EXPR_CMP_OP as u16)
+                != libc::NFT_CMP_EQ as u32
+        {
+            return None;
+        }
+        let mut length = 0;
+        let data = sys::NFTNL_EXPR_CMP_DATA as u16;
+        let data = sys::nftnl_expr_get(expression, data, &raw mut length).cast::<u8>();
+        if data.is_null() {
+            return None;
+        }
+        let data = std::slice::from_raw_parts(data, length as usize);
+        data.try_into().ok().map(u32::from_ne_bytes)
+    }
+}
+
+/// # Safety
+/// `expression` must be live.
+unsafe fn name(expression: *const sys::nftnl_expr) -> String {
+    // SAFETY: every expression has a name.
+    unsafe { text(sys::nftnl_expr_get_str(expression, sys::NFTNL_EXPR_NAME as u16)) }
 }
 
 /// # Safety
@@ -164,7 +216,7 @@ impl Object<sys::nftnl_rule> {
 unsafe fn part(expression: *const sys::nftnl_expr) -> Part {
     // SAFETY: every expression has a name; a counter has these two 64-bit attributes.
     unsafe {
-        let name = text(sys::nftnl_expr_get_str(expression, sys::NFTNL_EXPR_NAME as u16));
+        let name = name(expression);
         if name == "counter" {
             return Part::Counter(Counter {
                 packets: sys::nftnl_expr_get_u64(expression, sys::NFTNL_EXPR_CTR_PACKETS as u16),

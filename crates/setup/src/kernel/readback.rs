@@ -122,7 +122,7 @@ fn is_of(name: &str, table: &str, family: u32) -> bool {
 }
 
 /// A rule's expressions, the counter's values apart.
-fn describe(parts: Vec<Part>) -> InstalledRule {
+fn describe((parts, client): (Vec<Part>, Option<u32>)) -> InstalledRule {
     let mut counter = None;
     let expressions: Vec<String> = parts
         .into_iter()
@@ -134,7 +134,7 @@ fn describe(parts: Vec<Part>) -> InstalledRule {
             Part::Other(text) => format!("[ {text} ]"),
         })
         .collect();
-    InstalledRule { expressions: expressions.join(" "), counter }
+    InstalledRule { expressions: expressions.join(" "), counter, client }
 }
 
 /// A request to list what `kind` says. In each of them attribute 1 is a table's name and

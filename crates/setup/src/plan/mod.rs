@@ -244,6 +244,12 @@ impl Ruleset {
             chains: chains::block_all(DEFAULT_LISTEN_PORT),
         }
     }
+
+    /// The same in the place of the redirect, for a guard to hold.
+    #[must_use]
+    pub fn shut(group: GroupName) -> Self {
+        Self { table: TABLE, ..Self::block_all(group) }
+    }
 }
 
 #[cfg(test)]

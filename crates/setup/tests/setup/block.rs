@@ -37,7 +37,7 @@ fn link_address(v6: bool, port: u16) -> SocketAddr {
 }
 
 /// Clients reach this host and nothing else; others reach everything.
-fn assert_blocks_all(netns: &Netns, peer_netns: &Netns) {
+pub(crate) fn assert_blocks_all(netns: &Netns, peer_netns: &Netns) {
     assert_blocks(netns, peer_netns);
     for v6 in [false, true] {
         let listener = listen(peer_netns, peer(v6, ELSEWHERE));

@@ -41,9 +41,9 @@ fn a_bad_one_is_refused_by_every_command_that_reads_it() {
     netns.write_etc(DROP_IN, "\nmax_session = 7\n");
     let reason = "/etc/bip324-proxy/config.d/50-site.toml:2: unknown key `max_session`: \
                   did you mean `max_sessions`?";
-    for command in ["up", "guard", "status", "check"] {
-        let output = netns.setup(&[command]);
-        assert_eq!(output.status.code(), Some(78), "{command}");
+    for command in [&["up"][..], &["guard", "--dry-run"], &["status"], &["check"]] {
+        let output = netns.setup(command);
+        assert_eq!(output.status.code(), Some(78), "{command:?}");
         assert_eq!(complaint(&output), format!("bip324-setup: {reason}\n"));
     }
     assert!(netns.tables().is_empty());

@@ -186,24 +186,6 @@ fn the_command_line_comes_before_the_file() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_refused_at_the_start() {
-    let netns = Netns::new();
-    for (text, code, reason) in [
-        (None, 66, "cannot read /etc/config.toml: No such file"),
-        (Some("colour = 1\n"), 78, "/etc/config.toml:1: unknown key `colour`: did you mean `"),
-        (Some("ports = []\n"), 78, "/etc/config.toml:1: `ports`: empty"),
-    ] {
-        if let Some(text) = text {
-            netns.write_etc("config.toml", text);
-        }
-        let output = netns.setup(&[&["guard"], &CONFIG[..]].concat());
-        assert_eq!(output.status.code(), Some(code));
-        assert!(complaint(&output).contains(reason), "{}", complaint(&output));
-        assert!(netns.tables().is_empty());
-    }
-}
-
-#[test]
 fn as_many_ports_as_there_can_be_fit_both_tables() {
     let netns = Netns::new();
     let ports: Vec<String> = (8000..8064).map(|port| format!("--port={port}")).collect();

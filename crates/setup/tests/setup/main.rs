@@ -22,6 +22,8 @@ mod guard_managed; // `guard` under a service manager that keeps its socket
 #[cfg(test)]
 mod guard_reload; // `guard` and its configuration file
 #[cfg(test)]
+mod guard_shut; // `guard` where its configuration cannot be used
+#[cfg(test)]
 mod guard_watch; // `guard` where the kernel knows no owners
 #[cfg(test)]
 mod launch; // `bip324-run`, and what the command gets from it
