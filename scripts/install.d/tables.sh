@@ -62,7 +62,7 @@ remove_tables() {
 # Ours, where there is an nft to ask: the programs do without.
 tables() {
     command -v nft >/dev/null || return 0
-    nft list tables inet | awk '$3 ~ /^bip324(_block(_[0-9]+)?)?$/ { print $3 }'
+    nft list tables inet | awk '$3 ~ /^bip324(_block(_[0-9]+)?|_unguarded)?$/ { print $3 }'
 }
 
 stands() { nft list table inet "$1" >/dev/null 2>&1; }

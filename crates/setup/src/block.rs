@@ -2,15 +2,17 @@
 //!
 //! The block may stand beneath a redirect: it looks at packets after nat, so it meets only what the
 //! redirect did not take. So it is put without asking whether one stands, which may be over a moment
-//! later. Only a guard that runs is left alone: it sees to both tables itself.
+//! later. Only a guard that runs is left alone: it sees to its tables itself. A group that it does not
+//! guard is refused by a table beside them.
 
 use crate::cli::Redirect;
 use crate::exit::Error;
 use crate::group::Group;
 use crate::guard;
+use crate::installed::Installed;
 use crate::keeper::Keeper;
 use crate::kernel::{self, Batch, Change, Socket, Tenure};
-use crate::plan::{BLOCK_TABLE, Purpose, Ruleset, TABLE};
+use crate::plan::{Purpose, Ruleset, TABLE, UNGUARDED_TABLE};
 use crate::privilege::{self, NetAdmin};
 
 /// The block that a configuration asks for, or that takes its place.
@@ -62,13 +64,19 @@ impl Block {
         let net_admin = NetAdmin::keep_only()?;
         let socket = Socket::open()?;
         let redirect = kernel::read(&socket, TABLE, &net_admin)?;
+        let mut ruleset = self.ruleset.clone();
         if let Some(Keeper { guard: Some(pid), .. }) = Keeper::of(redirect.as_ref()) {
-            return Ok(Standing::Guarded(pid));
+            // Of a guard whose table was flushed this moment, its group cannot be told.
+            let guards = |table: &Installed| table.clients().contains(&gid.as_raw());
+            if self.guessed || redirect.as_ref().is_none_or(guards) {
+                return Ok(Standing::Guarded(pid));
+            }
+            ruleset.table = UNGUARDED_TABLE;
         }
-        let ruleset = &self.ruleset;
+        let ruleset = &ruleset;
         let batch = Batch::new(&[Change::Put { ruleset, gid, tenure: Tenure::Free }]);
-        let expected = batch.contents(BLOCK_TABLE)?;
-        let read = || kernel::read(&socket, BLOCK_TABLE, &net_admin);
+        let expected = batch.contents(ruleset.table)?;
+        let read = || kernel::read(&socket, ruleset.table, &net_admin);
         let before = read()?;
         if self.guessed && before.is_some() {
             return Ok(Standing::Kept);

@@ -14,7 +14,7 @@ use bip324_setup::guard;
 use bip324_setup::keeper::Keeper;
 use bip324_setup::kernel::{self, Batch, Change, Socket, Tenure};
 use bip324_setup::link::{self, Fault};
-use bip324_setup::plan::{self, BLOCK_TABLE, Ruleset, TABLE};
+use bip324_setup::plan::{self, BLOCK_TABLE, Ruleset, TABLE, UNGUARDED_TABLE};
 use bip324_setup::privilege::{self, NetAdmin};
 use bip324_setup::standing::State;
 use bip324_setup::status::Status;
@@ -69,7 +69,7 @@ fn up(arguments: &cli::Up) -> Outcome {
 
     let socket = refuse_beside_a_guard(&net_admin)?;
     let put = Change::Put { ruleset: &ruleset, gid: group.gid, tenure: Tenure::Free };
-    let batch = Batch::new(&[put, Change::Remove(BLOCK_TABLE)]);
+    let batch = Batch::new(&[put, Change::Remove(BLOCK_TABLE), Change::Remove(UNGUARDED_TABLE)]);
     guard::apply(&socket, &batch, &net_admin)?;
     let installed = kernel::read(&socket, TABLE, &net_admin)?.unwrap_or_default();
     if let Some(difference) = installed.differences(&batch.contents(TABLE)?, &ruleset).first() {
@@ -101,7 +101,7 @@ fn down(arguments: &cli::Down) -> Outcome {
     }
     let net_admin = NetAdmin::keep_only()?;
     let socket = refuse_beside_a_guard(&net_admin)?;
-    let batch = Batch::new(&[Change::Remove(TABLE), Change::Remove(BLOCK_TABLE)]);
+    let batch = Batch::new(&[TABLE, BLOCK_TABLE, UNGUARDED_TABLE].map(Change::Remove));
     guard::apply(&socket, &batch, &net_admin)?;
     let text = "clients connect in plaintext from now on: no table of ours stands\n";
     Ok((text.to_owned(), Exit::Ok))

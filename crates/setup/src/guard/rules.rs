@@ -10,7 +10,7 @@ use crate::group::{Gid, Group};
 use crate::installed::Installed;
 use crate::keeper::Keeper;
 use crate::kernel::{self, Batch, Change, Socket, Tenure};
-use crate::plan::{BLOCK_TABLE, Config, Purpose, Ruleset, TABLE};
+use crate::plan::{BLOCK_TABLE, Config, Purpose, Ruleset, TABLE, UNGUARDED_TABLE};
 use crate::privilege::NetAdmin;
 
 /// What is to stand while the guard runs, and what it leaves.
@@ -146,7 +146,8 @@ impl Rules {
 
     /// Puts what is wanted in the place of what stands, and takes the kernel's word for it.
     pub(super) fn install(&self, wanted: &Wanted) -> Result<Batch, Error> {
-        let batch = Batch::new(&wanted.standing(self.tenure));
+        let [held, block] = wanted.standing(self.tenure);
+        let batch = Batch::new(&[held, block, Change::Remove(UNGUARDED_TABLE)]);
         self.apply(&batch)?;
         Ok(batch)
     }

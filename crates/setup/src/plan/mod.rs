@@ -18,6 +18,10 @@ pub const TABLE: &str = "bip324";
 /// Name of the table that refuses the clients while the redirect is away, in the `inet` family.
 pub const BLOCK_TABLE: &str = "bip324_block";
 
+/// Name of the table that refuses another group than the guard's while that one runs, in the `inet`
+/// family: the guard sees to the other two.
+pub const UNGUARDED_TABLE: &str = "bip324_unguarded";
+
 /// Name of the set of peers' ports.
 pub const PORTS_SET: &str = "ports";
 
@@ -55,7 +59,7 @@ pub enum ConfigError {
 pub struct Ruleset {
     /// What it is for.
     pub purpose: Purpose,
-    /// [`TABLE`] or [`BLOCK_TABLE`].
+    /// [`TABLE`], [`BLOCK_TABLE`] or [`UNGUARDED_TABLE`].
     pub table: &'static str,
     /// Group that [`Match::Client`] stands for.
     pub group: GroupName,

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     Action, BLOCK_TABLE, Chain, ChainHook, ChainKind, Match, PORTS_SET, Purpose, Rule, Ruleset,
-    TABLE,
+    TABLE, UNGUARDED_TABLE,
 };
 use crate::group::GroupName;
 
-/// The nft text that removes both tables, whether or not they exist.
+/// The nft text that removes all tables, whether or not they exist.
 #[must_use]
 pub fn removal_text() -> String {
-    removal(TABLE) + &removal(BLOCK_TABLE)
+    [TABLE, BLOCK_TABLE, UNGUARDED_TABLE].map(removal).concat()
 }
 
 fn removal(table: &str) -> String {

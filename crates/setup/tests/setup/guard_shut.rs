@@ -14,7 +14,7 @@ use crate::netns::{
     GID, Netns, OTHER_GID, SETUP, UNPRIVILEGED, complaint, loopback, peer, tables_persist,
     wait_until,
 };
-use crate::redirect::{connect, listen};
+use crate::redirect::{connect, listen, nft};
 use crate::rules::shipped;
 
 const CONFIG: [&str; 2] = ["--config", "/etc/config.toml"];
@@ -345,4 +345,44 @@ fn status_and_check_say_that_a_guard_refuses() {
     }
     netns.setup_ok(&["up"]);
     assert_eq!(state(&netns), is("installed", true));
+}
+
+/// As where a package makes the group anew while a guard runs.
+#[test]
+fn block_refuses_a_group_that_the_guard_does_not_guard() {
+    let (client, peer_netns) = joined();
+    for options in [&[][..], &["--no-persist"], &["--no-owner"]] {
+        let guard = Guard::start(&client, options);
+        let old = format!("root:x:0:\nold:x:{GID}:\n");
+        client.write_etc("group", &format!("{old}bip324-new:x:{OTHER_GID}:\n"));
+        let said = client.setup_ok(&["block", "--group", "bip324-new"]);
+        assert_eq!(
+            said,
+            "group bip324-new: connections to port 8333 are refused, \
+                          unless the redirect that stands takes them\n"
+        );
+        let refused = || {
+            for v6 in [false, true] {
+                let _listener = listen(&peer_netns, peer(v6, 8333));
+                let error = connect(&client, OTHER_GID, peer(v6, 8333)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            }
+        };
+        refused();
+        // Neither does the guard take that for a change to its own.
+        assert_redirects(&client);
+        nft(&client, "add table inet other");
+        nft(&client, "delete table inet other");
+        refused();
+        client.write_etc("group", &format!("{old}bip324:x:{OTHER_GID}:\n"));
+        refused();
+        guard.signal(Signal::SIGHUP);
+        wait_until("the new group's redirect", || state(&client).1);
+        assert!(!client.tables().contains(&"inet bip324_unguarded".to_owned()));
+        let said = complaint(&guard.end(Signal::SIGTERM));
+        let lost = format!("warning: group bip324 (gid {GID}) is not redirected any more");
+        assert!(said.contains(&lost), "{said}");
+        client.setup_ok(&["down"]);
+        client.write_etc("group", &format!("root:x:0:\nbip324:x:{GID}:\n"));
+    }
 }
