@@ -3,43 +3,48 @@
 
 mod bytes;
 mod clock;
+mod connect;
+mod cycles;
 mod duplex;
 mod ends;
 mod floor;
+mod handshake;
+mod idle;
+mod large;
 mod machine;
 mod options;
+mod ping;
 mod proxy;
+mod relay;
 mod stream;
 
 use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bip324_testkit::figures::{Row, heading, json, line};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
+use crate::machine::Machine;
 use crate::options::Options;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            return ExitCode::from(64);
-        }
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let result = match words.as_slice() {
+        [word, node] if word == relay::RELAY => relay::run(node),
+        words => Options::parse(words.iter().cloned()).and_then(|options| run(&options)),
     };
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &result {
+        eprintln!("bench: {error:#}");
     }
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Returns whether all went well: nothing failed, and under `--strict` nothing is short.
-fn run(options: &Options) -> Result<bool> {
+/// Fails where something could not be measured, and under `--strict` where a figure is short.
+fn run(options: &Options) -> Result<()> {
+    let (_, descriptors) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, descriptors, descriptors)?;
     let machine = machine::describe()?;
     println!("{}\n{}\n\n{}", machine.text(), options.text(), heading());
     let mut rows = Vec::new();
@@ -50,19 +55,23 @@ fn run(options: &Options) -> Result<bool> {
             rows.push(row);
         }
     }
+    write(options, &machine, &rows)?;
+    println!("\n{}; as JSON in {}", tally(&rows), options.json.display());
+    let count = |verdict| rows.iter().filter(|row| row.verdict() == verdict).count();
+    ensure!(count("failed") == 0, "not everything could be measured");
+    ensure!(!options.strict || count("short") == 0, "not every target is met");
+    Ok(())
+}
+
+fn write(options: &Options, machine: &Machine, rows: &[Row]) -> Result<()> {
     let report = json!({
         "machine": machine,
-        "proxy": options.against.as_deref().unwrap_or("bip324-proxy"),
+        "proxy": options.proxy(),
         "quick": options.quick,
         "figures": rows.iter().map(json).collect::<Vec<_>>(),
     });
-    let path = &options.json;
     let text = serde_json::to_string_pretty(&report)?;
-    fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
-    println!("\n{}; as JSON in {}", tally(&rows), path.display());
-    let verdicts = |word| rows.iter().any(|row| row.verdict() == word);
-    let short = options.strict && verdicts("short");
-    Ok(!short && !verdicts("failed"))
+    fs::write(&options.json, text + "\n").with_context(|| options.json.display().to_string())
 }
 
 /// How many rows there are of each kind.
@@ -77,4 +86,13 @@ fn tally(rows: &[Row]) -> String {
 type Measure = fn(&Options) -> Result<Vec<Row>>;
 
 /// In the order of the table.
-const FIGURES: [(&str, Measure); 2] = [("bytes", bytes::measure), ("duplex", duplex::measure)];
+const FIGURES: [(&str, Measure); 8] = [
+    ("bytes", bytes::measure),
+    ("duplex", duplex::measure),
+    ("connect", connect::measure),
+    ("ping", ping::measure),
+    ("handshake", handshake::measure),
+    ("idle", idle::measure),
+    ("large", large::measure),
+    ("cycles", cycles::measure),
+];

@@ -57,7 +57,11 @@ impl Options {
 
     /// For the head of the table.
     pub(crate) fn text(&self) -> String {
-        let proxy = self.against.as_deref().unwrap_or("bip324-proxy");
-        format!("{proxy}, {} run", self.pick("quick", "whole"))
+        format!("{}, {} run", self.proxy(), self.pick("quick", "whole"))
+    }
+
+    /// What is measured.
+    pub(crate) fn proxy(&self) -> &str {
+        self.against.as_deref().unwrap_or("bip324-proxy")
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use bip324_testkit::identity::Identity;
 use bip324_testkit::prerequisite::{built, built_programs};
 use bip324_testkit::process::Process;
+use bip324_testkit::vitals::{Vitals, peak};
 use bip324_testkit::wait::{PATIENCE, wait_for};
 use nix::unistd::{Pid, getpgid};
 
@@ -47,6 +48,47 @@ impl Proxy {
         let before = self.cpu_at_rest()?;
         work()?;
         Ok((self.cpu_at_rest()? - before).as_nanos() as f64)
+    }
+
+    /// What it uses of the system.
+    pub(crate) fn vitals(&self) -> Result<Vitals> {
+        let all = self.processes.iter().map(|id| Vitals::of(id.as_raw().unsigned_abs()));
+        let mut all = all.collect::<Result<Vec<_>>>()?.into_iter();
+        let first = all.next().context("no process of the proxy was found")?;
+        Ok(all.fold(first, |sum, one| Vitals {
+            descriptors: sum.descriptors + one.descriptors,
+            sockets: sum.sockets + one.sockets,
+            threads: sum.threads + one.threads,
+            memory: sum.memory + one.memory,
+            processor: sum.processor + one.processor,
+        }))
+    }
+
+    /// Waits until it has no more sockets than this: until its sessions are over.
+    pub(crate) fn wait_for_sockets(&self, count: usize) -> Result<()> {
+        wait_for("the sessions to end", PATIENCE, || {
+            Ok((self.vitals()?.sockets <= count).then_some(()))
+        })
+    }
+
+    /// Resident memory in KiB, once nothing is left to do.
+    pub(crate) fn memory_at_rest(&self) -> Result<f64> {
+        self.cpu_at_rest()?;
+        Ok(self.vitals()?.memory as f64)
+    }
+
+    /// From now on the peak is that of what follows.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        for id in &self.processes {
+            fs::write(format!("/proc/{id}/clear_refs"), "5").context("needs root")?;
+        }
+        Ok(())
+    }
+
+    /// Most resident memory in KiB since then.
+    pub(crate) fn peak_memory(&self) -> Result<f64> {
+        let peaks = self.processes.iter().map(|id| peak(id.as_raw().unsigned_abs()));
+        Ok(peaks.sum::<Result<u64>>()? as f64)
     }
 
     fn cpu_at_rest(&self) -> Result<Duration> {
