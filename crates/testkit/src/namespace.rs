@@ -181,6 +181,18 @@ pub fn join(host: &Namespace, peer: &Namespace) -> Result<()> {
     Ok(())
 }
 
+/// Lets packets between the two be as long as the kernel makes them, as with network cards that cut
+/// them up themselves.
+///
+/// # Errors
+///
+/// Where `ip` fails.
+pub fn let_packets_be_long(host: &Namespace, peer: &Namespace) -> Result<()> {
+    [host, peer].iter().try_for_each(|namespace| {
+        ip(&["-n", namespace.name(), "link", "set", WIRE, "gso_max_segs", "65535"])
+    })
+}
+
 /// Whether namespaces and folders are to be left behind for a look (`BIP324_TEST_KEEP` is set).
 pub(crate) fn keep() -> bool {
     std::env::var_os("BIP324_TEST_KEEP").is_some()

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::identity::Identity;
 use crate::lab::Lab;
 use crate::namespace::{Family, Namespace};
-use crate::process::{Process, finish, output};
+use crate::process::{Process, finish, output, output_with_input};
 use crate::wait::{PATIENCE, wait_for};
 
 /// Port that every node listens on, whatever its network: the one that is redirected.
@@ -109,7 +109,18 @@ impl<'lab> Node<'lab> {
         let mut words = strings(&SERVING);
         words.extend(addresses.iter().map(|ip| format!("-bind={}", SocketAddr::new(*ip, PORT))));
         words.extend(strings(options));
-        Self::spawn(lab, namespace, Identity::Root, network, &words)
+        Self::spawn(lab, namespace, Identity::Root, network, lab.home().join("node"), &words)
+    }
+
+    /// Starts the peer's node on regtest with what is in the folder `data`, which it keeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn keeping(lab: &'lab Lab, data: PathBuf) -> Result<Self> {
+        let address = SocketAddr::new(Family::V4.peer(), PORT);
+        let options = ["-v2transport=1".into(), format!("-bind={address}"), "-debug=0".into()];
+        Self::spawn(lab, &lab.peer, Identity::Root, Network::Regtest, data, &options)
     }
 
     /// Starts a node without v2 on the host that downloads from `peer` and listens nowhere:
@@ -125,7 +136,20 @@ impl<'lab> Node<'lab> {
         peer: SocketAddr,
     ) -> Result<Self> {
         let words = [strings(&["-v2transport=0", "-listen=0"]), vec![format!("-connect={peer}")]];
-        Self::spawn(lab, &lab.host, identity, network, &words.concat())
+        let data = lab.home().join("client-node");
+        Self::spawn(lab, &lab.host, identity, network, data, &words.concat())
+    }
+
+    /// Starts a node on the host that knows nobody yet: see [`Self::download`]. Its data goes to the
+    /// folder `data`, and v2 is on or off.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn downloader(lab: &'lab Lab, identity: Identity, data: PathBuf, v2: bool) -> Result<Self> {
+        let v2 = format!("-v2transport={}", u8::from(v2));
+        let options = [v2, "-listen=0".into(), "-connect=0".into(), "-debug=0".into()];
+        Self::spawn(lab, &lab.host, identity, Network::Regtest, data, &options)
     }
 
     fn spawn(
@@ -133,13 +157,13 @@ impl<'lab> Node<'lab> {
         namespace: &'lab Namespace,
         identity: Identity,
         network: Network,
+        data: PathBuf,
         options: &[String],
     ) -> Result<Self> {
         let role = if identity == Identity::Root { "node" } else { "client-node" };
-        let data = lab.home().join(role);
         let run = |words: &[String]| lab.command(namespace, identity, words);
         // Made by the user that is to write there.
-        output(run(&["mkdir".into(), data.display().to_string()])?)?;
+        output(run(&["mkdir".into(), "-p".into(), data.display().to_string()])?)?;
         let mut words = vec![lab.real("bitcoind")?, network.option().into()];
         words.push(format!("-datadir={}", data.display()));
         words.extend(strings(&QUIET));
@@ -161,6 +185,46 @@ impl<'lab> Node<'lab> {
     pub fn rpc(&self, call: &[&str]) -> Result<String> {
         let printed = output(self.rpc_command(call)?).with_context(|| format!("rpc {call:?}"))?;
         Ok(String::from_utf8(printed.stdout)?.trim().to_owned())
+    }
+
+    /// As [`Self::rpc`], with more arguments, a line each: too long ones for a command line.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::rpc`].
+    pub fn rpc_with_lines(&self, call: &[&str], lines: &str) -> Result<String> {
+        let words = [&["-stdin"], call].concat();
+        let printed = output_with_input(self.rpc_command(&words)?, lines.as_bytes());
+        let printed = printed.with_context(|| format!("rpc {call:?}"))?;
+        Ok(String::from_utf8(printed.stdout)?.trim().to_owned())
+    }
+
+    /// Has it connect to `peer`, and waits for as long as it takes until it has blocks up to
+    /// `height`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::rpc`], or where no block comes for half a minute.
+    pub fn download(&self, peer: SocketAddr, height: u32) -> Result<()> {
+        self.rpc(&["addnode", &peer.to_string(), "onetry"])?;
+        let mut reached = 0;
+        while reached < height {
+            let before = reached;
+            self.rpc(&["waitforblockheight", &height.to_string(), "30000"])?;
+            reached = self.height()?;
+            ensure!(reached > before, "the download stands still at block {reached}");
+        }
+        Ok(())
+    }
+
+    /// Ends it in order, with all that it has in its folder.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not end.
+    pub fn stop(mut self) -> Result<()> {
+        self.rpc(&["stop"])?;
+        self.process.wait_for_end(PATIENCE).map(drop)
     }
 
     /// Height of its best block.

@@ -1,6 +1,7 @@
 //! Programs under test: started with a log, waited for with a deadline, ended with their children.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -137,12 +138,24 @@ impl Drop for Process {
 ///
 /// Where it cannot be started or does not end with success; the message holds what it printed.
 pub fn output(command: Command) -> Result<Output> {
-    let output = finish(command)?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let said = [output.stdout, output.stderr].concat();
-    bail!("{}: {}", output.status, String::from_utf8_lossy(&said).trim())
+    succeeded(finish(command)?)
+}
+
+/// As [`output`], with this as its input.
+///
+/// # Errors
+///
+/// As [`output`].
+pub fn output_with_input(command: Command, input: &[u8]) -> Result<Output> {
+    let mut child = bounded(&command)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting `timeout`")?;
+    // It reads all before it prints anything, so neither waits for the other for ever.
+    child.stdin.take().context("no input")?.write_all(input)?;
+    succeeded(child.wait_with_output()?)
 }
 
 /// As [`output`], but an exit status other than 0 is an answer, not an error.
@@ -151,13 +164,26 @@ pub fn output(command: Command) -> Result<Output> {
 ///
 /// Where it cannot be started, or takes longer than a minute.
 pub fn finish(command: Command) -> Result<Output> {
-    let mut bounded = Command::new("timeout");
-    bounded.args(["--kill-after=5", "60"]).arg(command.get_program()).args(command.get_args());
-    let output = bounded.stdin(Stdio::null()).output().context("starting `timeout`")?;
+    let output = bounded(&command).stdin(Stdio::null()).output().context("starting `timeout`")?;
     if output.status.code() == Some(TIMED_OUT) {
         bail!("{command:?} did not end within a minute");
     }
     Ok(output)
+}
+
+/// The same for a minute at most.
+fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--kill-after=5", "60"]).arg(command.get_program()).args(command.get_args());
+    bounded
+}
+
+fn succeeded(output: Output) -> Result<Output> {
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = [output.stdout, output.stderr].concat();
+    bail!("{}: {}", output.status, String::from_utf8_lossy(&said).trim())
 }
 
 /// Exit status of `timeout` when it had to end the program.

@@ -33,8 +33,8 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
 
 const CYCLES: usize = 4000;
 
-/// Cycles before the first look.
-const WARM_UP: usize = 500;
+/// Cycles before the first look: for as long as that, the allocator gets to keep a little more.
+const WARM_UP: usize = 4000;
 
 /// A page here and there comes and goes.
 const NOISE: f64 = 1.02;

@@ -2,9 +2,11 @@
 //! `scripts/bench`.
 
 mod bytes;
+mod chain;
 mod clock;
 mod connect;
 mod cycles;
+mod download;
 mod duplex;
 mod ends;
 mod floor;
@@ -86,9 +88,10 @@ fn tally(rows: &[Row]) -> String {
 type Measure = fn(&Options) -> Result<Vec<Row>>;
 
 /// In the order of the table.
-const FIGURES: [(&str, Measure); 8] = [
+const FIGURES: [(&str, Measure); 9] = [
     ("bytes", bytes::measure),
     ("duplex", duplex::measure),
+    ("download", download::measure),
     ("connect", connect::measure),
     ("ping", ping::measure),
     ("handshake", handshake::measure),
