@@ -111,16 +111,6 @@ break_config() {
     knots_follows
 }
 
-# Without a guard the block is nobody's, and nftables.service flushes it early in a shutdown: until it comes
-# again a client that lasts longer is let out. So here the clients are as any service after network.target, and
-# any session of a user: they go on until the shutdown, and are gone by then. It is forgotten in the next boot.
-end_as_usual() {
-    in_machine mkdir -p /run/systemd/system/acceptance-clients.service.d
-    in_machine sh -c 'printf "[Unit]\nDefaultDependencies=yes\nAfter=network.target\n" \
-        >/run/systemd/system/acceptance-clients.service.d/usual.conf'
-    in_machine systemctl daemon-reload
-}
-
 reboot_served() {
     reboot
     stands

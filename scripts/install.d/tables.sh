@@ -18,8 +18,8 @@ refuse_clients() {
 # or that another group has which is configured instead: what is redirected or refused gets a table of its own
 # before ours change.
 keep_refusing_all_but() {
-    local number
-    for number in $({ numbers_in bip324 && numbers_in bip324_block; } | sort -u); do
+    local number table
+    for number in $(for table in bip324 bip324_block bip324_unguarded; do numbers_in "$table"; done | sort -u); do
         [[ $number != "$1" ]] || continue
         { "$built/bip324-setup" block --dry-run 2>/dev/null || true; } |
             sed "s/bip324_block/bip324_block_$number/; s/skgid \"[^\"]*\"/skgid $number/" | nft -f -
