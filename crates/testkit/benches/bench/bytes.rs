@@ -9,17 +9,18 @@ use crate::ends::{Node, Session, discard, send};
 use crate::floor::Floor;
 use crate::options::Options;
 use crate::proxy::{Proxy, joined};
-use crate::stream::{KINDS, Messages, encrypt};
+use crate::stream::{Messages, encrypt};
 
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
-    let (proxy, node) = (Proxy::start(options)?, Node::listen()?);
+    let node = Node::listen()?;
     let mut rows = Vec::new();
-    for kind in &KINDS {
+    for kind in &Messages::all() {
+        let proxy = Proxy::start(options)?;
         let mut session = node.open(proxy.address)?;
         let mut floor = Floor::new(kind)?;
         let stream = kind.round()?;
         let (mut up, mut down) = (Paired::default(), Paired::default());
-        for round in 0..=options.pick(7, 15) {
+        for round in 0..=options.pick(5, 15) {
             let before = floor.measure(&stream)?;
             let to_peer = to_peer(&proxy, &session, kind, &stream)?;
             let between = floor.measure(&stream)?;
@@ -33,7 +34,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
         }
         for (direction, rounds) in [("peer", up), ("client", down)] {
             let name = format!("{} to the {direction}", kind.name);
-            let limit = if kind.payload > LARGE { 1.5 } else { 2.0 };
+            let limit = if kind.are_large() { 1.5 } else { 2.0 };
             let figure = Figure::paired(&name, "ns/B", &rounds, Target::AtMost(limit));
             rows.push(Row::Measured(figure));
         }
@@ -65,6 +66,3 @@ fn to_client(proxy: &Proxy, session: &mut Session, stream: &[u8]) -> Result<f64>
     })?;
     Ok(spent / stream.len() as f64)
 }
-
-/// What is longer consists of its payload.
-const LARGE: usize = 10_000;

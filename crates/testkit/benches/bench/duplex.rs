@@ -12,15 +12,17 @@ use bip324_testkit::figures::{Figure, Paired, Row, Target};
 use crate::ends::{Node, Session, send};
 use crate::options::Options;
 use crate::proxy::{Proxy, joined};
-use crate::stream::{BLOCKS, encrypt};
+use crate::stream::{Messages, encrypt};
 
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let (proxy, node) = (Proxy::start(options)?, Node::listen()?);
     let mut session = node.open(proxy.address)?;
-    let stream = BLOCKS.round()?;
+    let blocks = Messages::blocks();
+    let stream = blocks.round()?;
+    let encrypted = blocks.encrypted_len(&stream);
     let (mut up, mut down) = (Paired::default(), Paired::default());
     for round in 0..=options.pick(7, 15) {
-        let ways = |to_peer, to_client| Ways { to_peer, to_client };
+        let ways = |to_peer, to_client| Ways { to_peer, to_client, encrypted };
         let [alone_up, _] = ways(true, false).rates(&mut session, &stream)?;
         let [_, alone_down] = ways(false, true).rates(&mut session, &stream)?;
         let [both_up, both_down] = ways(true, true).rates(&mut session, &stream)?;
@@ -41,6 +43,8 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
 struct Ways {
     to_peer: bool,
     to_client: bool,
+    /// How long the stream is that the peer gets.
+    encrypted: usize,
 }
 
 impl Ways {
@@ -50,7 +54,7 @@ impl Ways {
         let packets = if self.to_client { encrypt(session, stream)? } else { Vec::new() };
         let up = if self.to_peer { stream } else { &[] };
         let arrivals = [
-            Arrivals::expecting(if self.to_peer { BLOCKS.encrypted_len(stream) } else { 0 }),
+            Arrivals::expecting(if self.to_peer { self.encrypted } else { 0 }),
             Arrivals::expecting(if self.to_client { stream.len() } else { 0 }),
         ];
         let (session, arrivals) = (&*session, &arrivals);

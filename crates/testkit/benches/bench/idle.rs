@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::ends::{Node, Session, discard, send};
 use crate::options::Options;
 use crate::proxy::{Proxy, joined};
-use crate::stream::{BLOCKS, encrypt};
+use crate::stream::{Messages, encrypt};
 
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let mut rows = measure_one(options, 1000)?;
@@ -61,19 +61,22 @@ fn open(proxy: &Proxy, node: &Node, count: usize) -> Result<Vec<Session>> {
 
 /// A block through each session, some of them at once, half of them each way.
 fn burst(sessions: &mut [Session]) -> Result<()> {
-    let block = BLOCKS.one()?;
+    let blocks = Messages::blocks();
+    let block = blocks.one()?;
     let share = sessions.len().div_ceil(LANES);
     thread::scope(|scope| {
-        let lanes = sessions.chunks_mut(share).map(|lane| scope.spawn(|| carry(lane, &block)));
+        let lanes = sessions
+            .chunks_mut(share)
+            .map(|lane| scope.spawn(|| carry(lane, &block, blocks.encrypted_len(&block))));
         lanes.collect::<Vec<_>>().into_iter().try_for_each(joined)
     })
 }
 
-fn carry(sessions: &mut [Session], block: &[u8]) -> Result<()> {
+fn carry(sessions: &mut [Session], block: &[u8], encrypted: usize) -> Result<()> {
     for (number, session) in sessions.iter_mut().enumerate() {
         let packet = if number % 2 == 0 { None } else { Some(encrypt(session, block)?) };
         let (from, to, bytes, arrives) = match &packet {
-            None => (&session.client, &session.peer, block, BLOCKS.encrypted_len(block)),
+            None => (&session.client, &session.peer, block, encrypted),
             Some(packet) => (&session.peer, &session.client, &packet[..], block.len()),
         };
         thread::scope(|scope| {
@@ -89,7 +92,7 @@ fn carry(sessions: &mut [Session], block: &[u8]) -> Result<()> {
 const MORE: f64 = 1.25;
 
 /// How long it may take to give it back.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(10);
 
 const WARM_UP: usize = 20;
 const LANES: usize = 8;

@@ -9,6 +9,7 @@ use bip324_transport::limits::MAX_PAYLOAD;
 
 use crate::ends::{MAGIC, Node, discard, send};
 use crate::options::Options;
+use crate::payload::block;
 use crate::proxy::{Proxy, joined};
 use crate::stream::encrypt;
 
@@ -27,7 +28,7 @@ fn figure(direction: &str, largest: f64) -> Figure {
 fn largest(options: &Options, to_peer: bool) -> Result<f64> {
     let (proxy, node) = (Proxy::start(options)?, Node::listen()?);
     let mut session = node.open(proxy.address)?;
-    let message = frame(MAGIC, "block", &vec![7; MAX_PAYLOAD])?;
+    let message = frame(MAGIC, "block", &block(MAX_PAYLOAD))?;
     let idle = proxy.memory_at_rest()?;
     proxy.forget_peak()?;
     for _ in 0..MESSAGES {

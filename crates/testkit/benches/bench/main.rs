@@ -15,6 +15,7 @@ mod idle;
 mod large;
 mod machine;
 mod options;
+mod payload;
 mod ping;
 mod proxy;
 mod relay;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bip324_testkit::identity::Identity;
 use bip324_testkit::prerequisite::{built, built_programs};
 use bip324_testkit::process::Process;
@@ -119,11 +119,7 @@ fn start_ours() -> Result<(Process, SocketAddr)> {
     let mut words = Identity::Daemon.wrap(&words.map(str::to_owned)).into_iter();
     let mut command = Command::new(words.next().context("a command")?);
     command.args(words);
-    let log = folder.join("bench-proxy.log");
-    if log.exists() {
-        fs::remove_file(log)?;
-    }
-    let mut process = Process::spawn("bench-proxy", command, &folder)?;
+    let mut process = spawn("bench-proxy", command)?;
     let address = process.wait_for_log("where it listens", PATIENCE, |log| {
         log.split_once(READY)?.1.lines().next()?.trim().parse().ok()
     });
@@ -134,16 +130,28 @@ fn start_ours() -> Result<(Process, SocketAddr)> {
 /// By its command, which must not go into the background.
 fn start_other(command: &str) -> Result<(Process, SocketAddr)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, bip324_testkit::daemon::PORT));
-    let taken = TcpStream::connect(address).is_ok();
-    ensure!(!taken, "somebody listens at {address} already: end that first");
+    // The one before this may take a moment to end.
+    let free =
+        wait_for("the port", GRACE, || Ok(TcpStream::connect(address).is_err().then_some(())));
+    free.with_context(|| format!("somebody listens at {address} already: end that first"))?;
     let mut shell = Command::new("sh");
     shell.args(["-c", command]);
-    let mut process = Process::spawn("bench-proxy", shell, &built_programs()?)?;
+    let mut process = spawn("bench-proxy", shell)?;
     wait_for("the proxy to listen at 127.0.0.1:1324", PATIENCE, || {
         process.still_runs().with_context(|| process.log().unwrap_or_default())?;
         Ok(TcpStream::connect(address).is_ok().then_some(()))
     })?;
     Ok((process, address))
+}
+
+/// Starts a program with a log of its own, without what an earlier one has left there.
+pub(crate) fn spawn(name: &str, command: Command) -> Result<Process> {
+    let folder = built_programs()?;
+    let log = folder.join(format!("{name}.log"));
+    if log.exists() {
+        fs::remove_file(log)?;
+    }
+    Process::spawn(name, command, &folder)
 }
 
 /// What a thread returned.
@@ -166,5 +174,8 @@ fn members(group: i32) -> Result<Vec<Pid>> {
     }
     Ok(members)
 }
+
+/// How long the processes of a command may take to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 const READY: &str = "ready, listening on ";

@@ -7,12 +7,13 @@ use std::process::Command;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
-use bip324_testkit::prerequisite::built_programs;
 use bip324_testkit::process::Process;
 use bip324_testkit::wait::PATIENCE;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+
+use crate::proxy::spawn;
 
 /// It runs, and listens at `address`.
 pub(crate) struct Relay {
@@ -25,7 +26,7 @@ impl Relay {
     pub(crate) fn start(node: SocketAddr) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([RELAY, &node.to_string()]);
-        let mut process = Process::spawn("bench-relay", command, &built_programs()?)?;
+        let mut process = spawn("bench-relay", command)?;
         let address = process
             .wait_for_log("where it listens", PATIENCE, |log| log.lines().last()?.parse().ok())?;
         Ok(Self { address, _process: process })

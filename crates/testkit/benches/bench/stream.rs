@@ -6,33 +6,43 @@ use bip324_transport::v1::HEADER_LEN;
 use bip324_transport::v2::{LENGTH_LEN, TAG_LEN};
 
 use crate::ends::{MAGIC, Session};
+use crate::payload::{block, headers, inventory, transaction};
 
 /// Messages of one kind.
-#[derive(Clone, Copy)]
 pub(crate) struct Messages {
     pub(crate) name: &'static str,
     kind: &'static str,
-    pub(crate) payload: usize,
-    /// Bytes of a round, in v1: at 2 to 10 ns each, a tenth of a second.
+    payload: Vec<u8>,
+    /// Bytes of a round, in v1: at 1 to 6 ns each, some 70 ms.
     volume: usize,
 }
 
-/// The two small sizes are those of whole messages, with the header: an inv that names one
-/// transaction, and a transaction with one input.
-pub(crate) const KINDS: [Messages; 4] = [
-    Messages { name: "1.64 MB blocks", kind: "block", payload: 1_640_000, volume: 82_001_200 },
-    Messages { name: "162 KB headers", kind: "headers", payload: 162_003, volume: 64_810_800 },
-    Messages { name: "258 B tx", kind: "tx", payload: 234, volume: 25_800_000 },
-    Messages { name: "61 B inv", kind: "inv", payload: 37, volume: 9_150_000 },
-];
-
-pub(crate) const BLOCKS: Messages = KINDS[0];
-
 impl Messages {
+    pub(crate) fn blocks() -> Self {
+        let payload = block(1_640_000);
+        Self { name: "1.64 MB blocks", kind: "block", payload, volume: 82_001_200 }
+    }
+
+    /// From where hashing and encrypting are all there is, to where the messages are. The two small
+    /// sizes are those of whole messages, with the header.
+    pub(crate) fn all() -> [Self; 4] {
+        let kind = |name, kind, payload, volume| Self { name, kind, payload, volume };
+        [
+            Self::blocks(),
+            kind("162 KB headers", "headers", headers(), 64_810_800),
+            kind("258 B tx", "tx", transaction(), 25_800_000),
+            kind("61 B inv", "inv", inventory(), 9_150_000),
+        ]
+    }
+
+    /// Whether a message is little more than its payload.
+    pub(crate) fn are_large(&self) -> bool {
+        self.payload.len() > 10_000
+    }
+
     /// One of them, in v1.
     pub(crate) fn one(&self) -> Result<Vec<u8>> {
-        let payload: Vec<u8> = (0..self.payload).map(|place| (place * 31 % 251) as u8).collect();
-        frame(MAGIC, self.kind, &payload)
+        frame(MAGIC, self.kind, &self.payload)
     }
 
     /// A round of them, in v1.
@@ -43,8 +53,8 @@ impl Messages {
 
     /// How long a stream is once encrypted. All have a short id: one byte, beside that of the header.
     pub(crate) fn encrypted_len(&self, stream: &[u8]) -> usize {
-        let messages = stream.len() / (HEADER_LEN + self.payload);
-        messages * (LENGTH_LEN + 1 + 1 + self.payload + TAG_LEN)
+        let messages = stream.len() / (HEADER_LEN + self.payload.len());
+        messages * (LENGTH_LEN + 1 + 1 + self.payload.len() + TAG_LEN)
     }
 }
 
