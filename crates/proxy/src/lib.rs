@@ -14,6 +14,7 @@
 
 pub mod activation;
 mod admission;
+pub mod allocator;
 pub mod cli;
 mod client;
 pub mod config;

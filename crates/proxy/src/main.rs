@@ -15,8 +15,8 @@ use bip324_config::{GroupName, Layers, Log};
 use bip324_proxy::cli::Cli;
 use bip324_proxy::reload::{self, Reload};
 use bip324_proxy::{
-    Config, Current, Kernel, Stats, Tcp, activation, listen, notify, owner_of, privilege, sandbox,
-    serve,
+    Config, Current, Kernel, Stats, Tcp, activation, allocator, listen, notify, owner_of,
+    privilege, sandbox, serve,
 };
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -65,6 +65,7 @@ fn command(cli: &Cli) -> Result<()> {
 }
 
 fn run(cli: &Cli, configuration: Layers) -> Result<()> {
+    allocator::return_large_buffers();
     let passed = activation::take()?;
     let said = configuration.settings();
     let level = log(said.log);
