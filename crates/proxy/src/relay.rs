@@ -46,6 +46,8 @@ struct Direction {
     live: Arc<Live>,
     /// Where this direction is counted.
     flow: fn(&Live) -> &Flow,
+    /// Room for one read while no long message is under way.
+    room: usize,
     /// Times in a row that the buffers were larger than what went through them needed.
     oversized: u32,
 }
@@ -81,7 +83,8 @@ pub(crate) async fn run(
     let mut directions = JoinSet::new();
     let mut spawn = |from, to, pipe, flow| {
         let (from, to, live) = (Arc::clone(from), Arc::clone(to), Arc::clone(live));
-        directions.spawn(Direction { from, to, pipe, live, flow, oversized: 0 }.run());
+        directions
+            .spawn(Direction { from, to, pipe, live, flow, room: FIRST_READ, oversized: 0 }.run());
     };
     spawn(client, peer, up, |live| &live.to_peer);
     spawn(peer, client, down, |live| &live.to_client);
@@ -222,11 +225,14 @@ impl Direction {
         while self.pipe.input.len() < wants {
             consume_budget().await;
             // Grow in few large steps, but never far ahead of what has arrived.
-            let room = (wants - self.pipe.input.len()).clamp(READ, MAX_READ_AHEAD);
+            let room = (wants - self.pipe.input.len()).clamp(self.room, MAX_READ_AHEAD);
             match socket::read_now(&self.from, &mut self.pipe.input, room)? {
                 Some(0) => return Ok(false),
                 Some(received) => {
                     self.flow().received.fetch_add(received as u64, Relaxed);
+                    if self.pipe.input.room() == 0 {
+                        self.room = READ;
+                    }
                 }
                 None => self.wait().await.map_err(Error::Read)?,
             }
@@ -245,6 +251,7 @@ impl Direction {
         }
         self.pipe.input.shrink_to(0);
         self.pipe.output.shrink_to(0);
+        self.room = FIRST_READ;
         self.from.readable().await
     }
 }
@@ -266,7 +273,10 @@ pub(crate) fn output_room(input: usize) -> usize {
     longest.min(BATCH + input + 33).next_multiple_of(4096)
 }
 
-/// Room for one read while no long message is under way.
+/// Room for the first read after silence: most that comes then is short.
+const FIRST_READ: usize = 4 * 1024;
+
+/// Room for one read once the first was not enough.
 const READ: usize = 64 * 1024;
 
 /// How long a direction keeps its buffers without using them.
@@ -329,7 +339,7 @@ mod tests {
         pipe.input.reserve(4_000_000).unwrap();
         pipe.output.reserve(4_000_000).unwrap();
         let live = Arc::clone(&session.live);
-        Direction { from, to, pipe, live, flow: |live| &live.to_peer, oversized: 0 }
+        Direction { from, to, pipe, live, flow: |live| &live.to_peer, room: READ, oversized: 0 }
     }
 
     #[tokio::test]
