@@ -34,6 +34,7 @@ mod server;
 mod session;
 pub mod sniff;
 mod socket;
+mod spare;
 pub mod stats;
 mod throttle;
 mod upstream;
