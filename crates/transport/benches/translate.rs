@@ -1,168 +1,237 @@
-//! What translation costs beside its floor, in nanoseconds per byte of v1 messages:
-//! `cargo bench -p bip324-transport`.
+//! What every step of a translation costs, by size: `cargo bench -p bip324-transport`.
 //!
-//! The floor is what no translation can do without: one ChaCha20-Poly1305 pass and one double
-//! SHA-256, both by ring. The `bip324` crate does the same work by its own cipher. Everything
-//! is measured in turns, and each one's fastest turn counts.
+//! `seal` and `open` are the cipher of packets alone; `to v2` and `to v1` are whole messages. Beside each
+//! stands `ring`, what no translation can do without: one bare ChaCha20-Poly1305 pass, and for whole
+//! messages one double SHA-256 as well; and `bip324`, the same work by the cipher of that crate.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "as in a test")]
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use bip324::{CipherSession, GarbageResult, Handshake, PacketType, VersionResult};
 use bip324_transport::command::Command;
 use bip324_transport::v1::{HEADER_LEN, Header, Magic, checksum};
-use bip324_transport::v2::{KeyExchange, Role, Session};
+use bip324_transport::v2::{KeyExchange, PacketCipher, Role, Session, TAG_LEN};
 use bip324_transport::{Receiver, Sender};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
-/// Message type, its size with header, and its short id.
-const MESSAGES: [(&str, usize, u8); 4] =
-    [("block", 1_640_000, 2), ("headers", 162_027, 13), ("tx", 258, 21), ("inv", 61, 14)];
-
-/// Bytes of v1 messages in one turn, at least.
-const TURN: usize = 2_000_000;
-const TURNS: usize = 40;
-
 fn main() {
-    println!("nanoseconds per byte of v1 messages; in brackets: multiple of the floor");
-    println!("{:18}  floor  +copy | send         receive      | crate's send  receive", "");
-    for (name, size, id) in MESSAGES {
-        let [floor, copy, send, receive, crate_send, crate_receive] = measure(name, size, id);
-        println!(
-            "{name:8} {size:7} B  {floor:5.2}  {:5.2} | {send:4.2} ({:4.2})  {receive:4.2} ({:4.2})  \
-             | {crate_send:12.2}  {crate_receive:7.2}",
-            floor + copy,
-            send / floor,
-            receive / floor,
-        );
+    let mut criterion = Criterion::default().configure_from_args();
+    seal(&mut criterion);
+    open(&mut criterion);
+    to_v2(&mut criterion);
+    to_v1(&mut criterion);
+    criterion.final_summary();
+}
+
+/// Message type, its short id, and the size of its payload.
+const MESSAGES: [(&str, u8, usize); 4] =
+    [("inv", 14, 61), ("tx", 21, 258), ("headers", 13, 162_003), ("block", 2, 1_640_000)];
+
+/// Bytes of messages in one turn, at least: one read of the relay.
+const TURN: usize = 64 * 1024;
+
+/// Messages of one kind, back to back.
+struct Stream {
+    /// In v1.
+    bytes: Vec<u8>,
+    /// Header and payload of one message.
+    message: usize,
+    /// Contents of one packet.
+    contents: Vec<u8>,
+}
+
+impl Stream {
+    fn new(name: &str, id: u8, size: usize) -> Self {
+        let payload = vec![0xA7; size];
+        let header = Header::for_payload(Magic::BITCOIN, Command::new(name).unwrap(), &payload);
+        let message = [&header.encode(), payload.as_slice()].concat();
+        let bytes = message.repeat(TURN.div_ceil(message.len()));
+        Self { bytes, message: message.len(), contents: [&[id], payload.as_slice()].concat() }
+    }
+
+    /// One buffer for each packet, as long as header byte, contents and tag.
+    fn plaintexts(&self) -> Vec<Vec<u8>> {
+        let plaintext = vec![0xA7; 1 + self.contents.len() + TAG_LEN];
+        vec![plaintext; self.bytes.len() / self.message]
     }
 }
 
-fn measure(name: &str, size: usize, id: u8) -> [f64; 6] {
-    let payload = vec![0xA7; size - HEADER_LEN];
-    let header = Header::for_payload(Magic::BITCOIN, Command::new(name).unwrap(), &payload);
-    let stream = [&header.encode(), payload.as_slice()].concat().repeat(TURN.div_ceil(size));
-    let contents = [&[id], payload.as_slice()].concat();
-
-    let (mut sender, mut receiver) = ours();
-    let mut theirs = theirs();
-    let mut fastest = [f64::INFINITY; 6];
-    for _ in 0..TURNS {
-        let mut packets = Vec::new();
-        let turns = [
-            floor(&stream, size),
-            copy(&stream),
-            send(&mut sender, &stream, &mut packets),
-            receive(&mut receiver, &mut packets, &stream),
-            crate_send(&mut theirs[0], &stream, size, &contents, &mut packets),
-            crate_receive(&mut theirs[1], &mut packets),
-        ];
-        for (fastest, turn) in fastest.iter_mut().zip(turns) {
-            *fastest = fastest.min(turn / stream.len() as f64);
-        }
+/// Runs `bench` for every kind of message.
+fn each(
+    criterion: &mut Criterion,
+    name: &str,
+    bench: fn(&mut BenchmarkGroup<'_, WallTime>, &str, &Stream),
+) {
+    let mut group = criterion.benchmark_group(name);
+    for (kind, id, size) in MESSAGES {
+        let stream = Stream::new(kind, id, size);
+        group.throughput(Throughput::Bytes(stream.bytes.len() as u64));
+        bench(&mut group, &format!("{size} B {kind}"), &stream);
     }
-    fastest
+    group.finish();
 }
 
-/// Nanoseconds that `work` takes.
-fn time(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_nanos() as f64
+// --- the cipher --------------------------------------------------------------------------------
+
+fn seal(criterion: &mut Criterion) {
+    each(criterion, "seal", |group, size, stream| {
+        let mut packets = stream.plaintexts();
+        let mut cipher = PacketCipher::new(&[7; 32]);
+        group.bench_function(BenchmarkId::new("ours", size), |bencher| {
+            bencher.iter(|| {
+                for packet in &mut packets {
+                    let plaintext = packet.len() - TAG_LEN;
+                    black_box(cipher.seal(&[], &mut packet[..plaintext]));
+                }
+            });
+        });
+        bare_seal(group, size, stream, false);
+        let [mut theirs, _] = theirs();
+        group.bench_function(BenchmarkId::new("bip324", size), |bencher| {
+            let mut packet = vec![0; stream.contents.len() + 20];
+            bencher.iter(|| {
+                for _ in 0..packets.len() {
+                    encrypt(&mut theirs, &stream.contents, &mut packet);
+                }
+            });
+        });
+    });
 }
 
-fn floor(stream: &[u8], size: usize) -> f64 {
+fn open(criterion: &mut Criterion) {
+    each(criterion, "open", |group, size, stream| {
+        let mut sealer = PacketCipher::new(&[7; 32]);
+        let mut opener = PacketCipher::new(&[7; 32]);
+        let mut sealed = || {
+            let mut packets = stream.plaintexts();
+            for packet in &mut packets {
+                let (plaintext, tag) = packet.split_last_chunk_mut::<TAG_LEN>().unwrap();
+                *tag = sealer.seal(&[], plaintext);
+            }
+            packets
+        };
+        group.bench_function(BenchmarkId::new("ours", size), |bencher| {
+            bencher.iter_batched(
+                &mut sealed,
+                |mut packets| {
+                    for packet in &mut packets {
+                        black_box(opener.open(&[], packet).unwrap());
+                    }
+                    packets
+                },
+                BatchSize::LargeInput,
+            );
+        });
+        bare_seal(group, size, stream, false);
+    });
+}
+
+/// What it costs at least: a pass of the cipher and, if `hashed`, the checksum of the payload.
+fn bare_seal(group: &mut BenchmarkGroup<'_, WallTime>, size: &str, stream: &Stream, hashed: bool) {
     let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &[7; 32]).unwrap());
-    let mut buffer = stream.to_vec();
-    time(|| {
-        for message in buffer.chunks_mut(size) {
-            black_box(checksum(&message[HEADER_LEN..]));
-            let nonce = Nonce::assume_unique_for_key([0; 12]);
-            // Two bytes more than the payload: header byte and short id.
-            let plaintext = &mut message[HEADER_LEN - 2..];
-            let _ =
-                black_box(key.seal_in_place_separate_tag(nonce, Aad::empty(), plaintext).unwrap());
-        }
-    })
+    let mut packets = stream.plaintexts();
+    group.bench_function(BenchmarkId::new("ring", size), |bencher| {
+        bencher.iter(|| {
+            for packet in &mut packets {
+                let plaintext = packet.len() - TAG_LEN;
+                let plaintext = &mut packet[..plaintext];
+                if hashed {
+                    black_box(checksum(&plaintext[2..]));
+                }
+                let nonce = Nonce::assume_unique_for_key([0; 12]);
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), plaintext);
+                black_box(tag.unwrap().as_ref());
+            }
+        });
+    });
 }
 
-fn copy(stream: &[u8]) -> f64 {
-    let mut to = vec![1; stream.len()];
-    time(|| black_box(&mut to).copy_from_slice(black_box(stream)))
+// --- whole messages ----------------------------------------------------------------------------
+
+fn to_v2(criterion: &mut Criterion) {
+    each(criterion, "to v2", |group, size, stream| {
+        let (mut sender, _) = ours();
+        let mut out = Vec::new();
+        group.bench_function(BenchmarkId::new("ours", size), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                send(&mut sender, &stream.bytes, &mut out);
+            });
+        });
+        bare_seal(group, size, stream, true);
+        let [mut theirs, _] = theirs();
+        group.bench_function(BenchmarkId::new("bip324", size), |bencher| {
+            let mut packet = vec![0; stream.contents.len() + 20];
+            bencher.iter(|| {
+                for message in stream.bytes.chunks(stream.message) {
+                    black_box(checksum(&message[HEADER_LEN..]));
+                    encrypt(&mut theirs, &stream.contents, &mut packet);
+                }
+            });
+        });
+    });
 }
 
-/// `packets` gets the packets, for the receiver.
-fn send(sender: &mut Sender, stream: &[u8], packets: &mut Vec<u8>) -> f64 {
-    let mut out = vec![1; 2 * TURN];
-    let mut rest = stream;
-    let mut total = 0.0;
-    packets.clear();
-    while !rest.is_empty() {
-        out.clear();
-        let mut consumed = 0;
-        total += time(|| consumed = sender.translate(rest, &mut out).unwrap().consumed);
-        packets.extend_from_slice(&out);
-        rest = &rest[consumed..];
-    }
-    total
+fn to_v1(criterion: &mut Criterion) {
+    each(criterion, "to v1", |group, size, stream| {
+        let (mut sender, mut receiver) = ours();
+        let mut out = Vec::new();
+        let mut packets = || {
+            let mut packets = Vec::new();
+            send(&mut sender, &stream.bytes, &mut packets);
+            packets
+        };
+        group.bench_function(BenchmarkId::new("ours", size), |bencher| {
+            bencher.iter_batched(
+                &mut packets,
+                |mut packets| {
+                    out.clear();
+                    receive(&mut receiver, &mut packets, &mut out);
+                    packets
+                },
+                BatchSize::LargeInput,
+            );
+        });
+        bare_seal(group, size, stream, true);
+        let [mut alice, mut bob] = theirs();
+        let mut packets = || {
+            let mut packets = stream.plaintexts();
+            for packet in &mut packets {
+                packet.resize(stream.contents.len() + 20, 0);
+                encrypt(&mut alice, &stream.contents, packet);
+            }
+            packets
+        };
+        group.bench_function(BenchmarkId::new("bip324", size), |bencher| {
+            bencher.iter_batched(
+                &mut packets,
+                |mut packets| {
+                    out.clear();
+                    for packet in &mut packets {
+                        decrypt(&mut bob, packet, &mut out);
+                    }
+                    packets
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    });
 }
 
-fn receive(receiver: &mut Receiver, packets: &mut [u8], expected: &[u8]) -> f64 {
-    let mut out = vec![1; 2 * TURN];
-    let mut rest = packets;
-    let mut received = 0;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        out.clear();
-        let mut consumed = 0;
-        total += time(|| consumed = receiver.translate(rest, &mut out).unwrap().consumed);
-        assert!(expected[received..].starts_with(&out));
-        received += out.len();
-        rest = &mut rest[consumed..];
-    }
-    assert_eq!(received, expected.len());
-    total
+fn send(sender: &mut Sender, stream: &[u8], out: &mut Vec<u8>) {
+    let progress = sender.translate(stream, out).unwrap();
+    assert_eq!(progress.consumed, stream.len());
 }
 
-/// The same by the crate's cipher: checksum, copy, seal.
-fn crate_send(
-    session: &mut CipherSession,
-    stream: &[u8],
-    size: usize,
-    contents: &[u8],
-    packets: &mut Vec<u8>,
-) -> f64 {
-    let packet = contents.len() + 20;
-    packets.clear();
-    packets.resize(stream.len() / size * packet, 1);
-    time(|| {
-        for (message, packet) in stream.chunks(size).zip(packets.chunks_mut(packet)) {
-            black_box(checksum(&message[HEADER_LEN..]));
-            session.outbound().encrypt(contents, packet, PacketType::Genuine, None).unwrap();
-        }
-    })
+fn receive(receiver: &mut Receiver, packets: &mut [u8], out: &mut Vec<u8>) {
+    let progress = receiver.translate(packets, out).unwrap();
+    assert_eq!(progress.consumed, packets.len());
 }
 
-/// The same by the crate's cipher: open, checksum, copy.
-fn crate_receive(session: &mut CipherSession, packets: &mut [u8]) -> f64 {
-    let mut out = vec![1; 2 * TURN];
-    out.clear();
-    time(|| {
-        let mut rest = packets;
-        while let Some((length, behind)) = rest.split_first_chunk_mut() {
-            let (sealed, next) = behind.split_at_mut(session.inbound().decrypt_packet_len(*length));
-            let (_, plaintext) = session.inbound().decrypt_in_place(sealed, None).unwrap();
-            let payload = &plaintext[2..];
-            out.extend_from_slice(&[0; HEADER_LEN - 4]);
-            out.extend_from_slice(&checksum(payload));
-            out.extend_from_slice(payload);
-            rest = next;
-        }
-        black_box(&out);
-    })
-}
+// --- the sessions ------------------------------------------------------------------------------
 
 /// The initiator's sending half and the responder's receiving half.
 fn ours() -> (Sender, Receiver) {
@@ -175,6 +244,21 @@ fn ours() -> (Sender, Receiver) {
         responder.complete(first.first_chunk().unwrap(), &mut Vec::new());
     receiver.translate(&mut flight, &mut Vec::new()).unwrap();
     (sender, receiver)
+}
+
+fn encrypt(session: &mut CipherSession, contents: &[u8], packet: &mut [u8]) {
+    session.outbound().encrypt(contents, packet, PacketType::Genuine, None).unwrap();
+}
+
+/// Opens a packet and appends its message to `out`.
+fn decrypt(session: &mut CipherSession, packet: &mut [u8], out: &mut Vec<u8>) {
+    let (length, sealed) = packet.split_first_chunk_mut().unwrap();
+    assert_eq!(session.inbound().decrypt_packet_len(*length), sealed.len());
+    let (_, plaintext) = session.inbound().decrypt_in_place(sealed, None).unwrap();
+    let payload = &plaintext[2..];
+    out.extend_from_slice(&[0; HEADER_LEN - 4]);
+    out.extend_from_slice(&checksum(payload));
+    out.extend_from_slice(payload);
 }
 
 /// Two sessions of the crate with each other.
