@@ -18,10 +18,10 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let (proxy, node) = (Proxy::start(options)?, Node::listen()?);
     let mut session = node.open(proxy.address)?;
     let blocks = Messages::blocks();
-    let stream = blocks.round()?;
+    let stream = blocks.one()?.repeat(BLOCKS);
     let encrypted = blocks.encrypted_len(&stream);
     let (mut up, mut down) = (Paired::default(), Paired::default());
-    for round in 0..=options.pick(7, 15) {
+    for round in 0..=options.pick(9, 25) {
         let ways = |to_peer, to_client| Ways { to_peer, to_client, encrypted };
         let [alone_up, _] = ways(true, false).rates(&mut session, &stream)?;
         let [_, alone_down] = ways(false, true).rates(&mut session, &stream)?;
@@ -114,3 +114,6 @@ impl Arrivals {
         Ok(Some((end, rates(end))))
     }
 }
+
+/// Of a round, each way: 41 MB.
+const BLOCKS: usize = 25;
