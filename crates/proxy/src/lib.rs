@@ -34,7 +34,6 @@ mod server;
 mod session;
 pub mod sniff;
 mod socket;
-mod spare;
 pub mod stats;
 mod throttle;
 mod upstream;

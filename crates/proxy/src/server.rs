@@ -22,7 +22,6 @@ use crate::pins::Pins;
 use crate::quota::OwnerOf;
 use crate::session::{self, Shared};
 use crate::socket::{self, Dial};
-use crate::spare::Spare;
 use crate::stats::Stats;
 use crate::throttle::Throttle;
 use crate::{notify, watchdog};
@@ -60,7 +59,6 @@ pub async fn serve<O: OriginalDst, D: Dial>(
         memory: Arc::clone(&memory),
         stats,
         throttle: Throttle::default(),
-        spare: Spare::default(),
     });
 
     let (watcher, links) = watchdog::ring(listeners.len());

@@ -19,7 +19,6 @@ use crate::pins::Pins;
 use crate::relay::{self, Codec, Pipe};
 use crate::sniff::Start;
 use crate::socket::{self, Dial};
-use crate::spare::Spare;
 use crate::stats::{Kind, Live, Reason, Registration, Stats};
 use crate::throttle::Throttle;
 use crate::upstream::{self, Budget, Encrypted, Peer};
@@ -35,7 +34,6 @@ pub(crate) struct Shared<D> {
     pub(crate) direct_memory: Arc<Memory>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) throttle: Throttle,
-    pub(crate) spare: Spare,
 }
 
 /// A session on its way to its relay.
@@ -200,10 +198,8 @@ impl<D: Dial> Session<'_, D> {
         let agent = self.config.user_agent_suffix.then_some(USER_AGENT);
         let memory = Arc::clone(client.received.memory());
         let peer = Peer::new(peer, &memory);
-        let spare = &self.shared.spare;
         let shaken =
-            upstream::handshake(&mut client, peer, spare, magic, silence_end, timeouts, agent)
-                .await;
+            upstream::handshake(&mut client, peer, magic, silence_end, timeouts, agent).await;
         match shaken {
             Ok(encrypted) => {
                 self.shared.pins.add(to, Instant::now());
@@ -351,7 +347,6 @@ mod tests {
             direct_memory: Memory::new(0, Arc::default()),
             stats: Arc::default(),
             throttle: Throttle::default(),
-            spare: Spare::default(),
         });
         let session = run(shared, stream, Err(Refusal::Untracked), Instant::now());
         assert!(size_of_val(&session) < 2048, "{} bytes", size_of_val(&session));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bip324_transport::v1::{self, HEADER_LEN, Header, Magic};
-use bip324_transport::v2::{self, EntropyError, KEY_LEN, Session};
+use bip324_transport::v2::{self, EntropyError, KEY_LEN, KeyExchange, Role, Session};
 use bip324_transport::{Receiver, version};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -20,7 +20,6 @@ use crate::destination::Own;
 use crate::memory::{Buffer, Exhausted, Memory};
 use crate::relay;
 use crate::socket::{self, Dial, ReadError};
-use crate::spare::Spare;
 
 /// A peer that has proved to speak v2.
 pub(crate) struct Encrypted {
@@ -140,15 +139,14 @@ pub(crate) async fn dial<D: Dial>(
 pub(crate) async fn handshake(
     client: &mut Client,
     mut peer: Peer,
-    spare: &Spare,
     magic: Magic,
     silence_end: Instant,
     timeouts: &Timeouts,
     user_agent: Option<&str>,
 ) -> Result<Encrypted, Error> {
-    let exchange = spare.take(magic)?;
+    let exchange = KeyExchange::new(Role::Initiator, magic)?;
     let flight = exchange.first_flight();
-    match within(silence_end, client, peer.first_contact(&flight, spare)).await {
+    match within(silence_end, client, peer.first_contact(&flight)).await {
         Err(Error::Closed | Error::Broken(_) | Error::Timeout) if peer.may_speak_v1_only() => {
             return Err(Error::NotV2);
         }
@@ -190,10 +188,8 @@ impl Peer {
     }
 
     /// Sends the first flight and waits for the first byte of the answer.
-    async fn first_contact(&mut self, flight: &[u8], spare: &Spare) -> Result<(), Error> {
+    async fn first_contact(&mut self, flight: &[u8]) -> Result<(), Error> {
         self.send(flight).await?;
-        // The peer makes its keys meanwhile.
-        spare.restock();
         self.read().await
     }
 

@@ -47,11 +47,6 @@ impl KeyExchange {
         Self { role, magic, keys, garbage }
     }
 
-    /// The same for another network: its magic comes in when the peer's key is there, not before.
-    pub fn on(self, magic: Magic) -> Self {
-        Self { magic, ..self }
-    }
-
     /// Key and garbage: the first bytes to send, in one write. 64..=4159 bytes.
     pub fn first_flight(&self) -> Vec<u8> {
         [self.keys.public().as_slice(), &self.garbage].concat()
