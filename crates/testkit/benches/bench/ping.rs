@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bip324_testkit::figures::{Figure, Paired, Row, Target, percentile};
 use bip324_testkit::peer::frame;
 
@@ -78,10 +78,12 @@ fn pings(paths: &mut [Path; 3], session: &mut Session) -> Result<[Vec<f64>; 3]> 
             let (far, len) = (path.far.try_clone()?, path.len);
             echoes.push(scope.spawn(move || answer(far, len, pongs)));
         }
-        for _ in 0..PINGS {
-            for (path, times) in paths.iter_mut().zip(&mut times) {
-                times.push(path.ping(&ping)?);
-            }
+        // None of them always comes after the same other one.
+        for turn in 0..PINGS * paths.len() {
+            let which = (turn + turn / paths.len()) % paths.len();
+            let path = paths.get_mut(which).zip(times.get_mut(which));
+            let (path, times) = path.context("no such path")?;
+            times.push(path.ping(&ping)?);
         }
         echoes.into_iter().try_for_each(joined)
     })?;
