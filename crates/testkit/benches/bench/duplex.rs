@@ -2,9 +2,10 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bip324_testkit::figures::{Figure, Paired, Row, Target};
@@ -59,19 +60,26 @@ impl Ways {
         ];
         let (session, arrivals) = (&*session, &arrivals);
         let [at_peer, at_client] = arrivals;
-        let begin = Instant::now();
-        let rates = |end: Instant| {
-            let seconds = end.duration_since(begin).as_secs_f64();
-            arrivals.each_ref().map(|it| it.arrived.load(Relaxed) as f64 / seconds / 1e9)
+        let rates = |time: Duration| {
+            let nanoseconds = time.as_nanos() as f64;
+            arrivals.each_ref().map(|it| it.arrived.load(Relaxed) as f64 / nanoseconds)
+        };
+        // No direction has a start on the other.
+        let start = Barrier::new(4);
+        let send = |to, bytes| {
+            start.wait();
+            send(to, bytes).map(|()| None)
         };
         thread::scope(|scope| {
             let threads = [
-                scope.spawn(|| send(&session.client, up).map(|()| None)),
-                scope.spawn(|| send(&session.peer, &packets).map(|()| None)),
-                scope.spawn(|| at_peer.count(&session.peer, rates).context("to the peer")),
-                scope.spawn(|| at_client.count(&session.client, rates).context("to the client")),
+                scope.spawn(|| send(&session.client, up)),
+                scope.spawn(|| send(&session.peer, &packets)),
+                scope.spawn(|| at_peer.count(&session.peer, &start, rates).context("to the peer")),
+                scope.spawn(|| {
+                    at_client.count(&session.client, &start, rates).context("to the client")
+                }),
             ];
-            let mut first: Option<(Instant, [f64; 2])> = None;
+            let mut first: Option<(Duration, [f64; 2])> = None;
             for thread in threads {
                 let ended = joined(thread)?;
                 if let Some(ended) = ended {
@@ -94,26 +102,29 @@ impl Arrivals {
         Self { expected: expected as u64, arrived: AtomicU64::new(0) }
     }
 
-    /// Reads all, and tells when that was, and the rates of that moment; nothing where nothing is
+    /// Reads all, and tells how long that took, and the rates up to then; nothing where nothing is
     /// expected.
     fn count(
         &self,
         mut from: &TcpStream,
-        rates: impl Fn(Instant) -> [f64; 2],
-    ) -> Result<Option<(Instant, [f64; 2])>> {
+        start: &Barrier,
+        rates: impl Fn(Duration) -> [f64; 2],
+    ) -> Result<Option<(Duration, [f64; 2])>> {
+        let mut buffer = vec![0; 1 << 20];
+        start.wait();
+        let begin = Instant::now();
         if self.expected == 0 {
             return Ok(None);
         }
-        let mut buffer = vec![0; 1 << 20];
         while self.arrived.load(Relaxed) < self.expected {
             let count = from.read(&mut buffer).context("it stalls")?;
             ensure!(count > 0, "it ended early");
             self.arrived.fetch_add(count as u64, Relaxed);
         }
-        let end = Instant::now();
-        Ok(Some((end, rates(end))))
+        let time = begin.elapsed();
+        Ok(Some((time, rates(time))))
     }
 }
 
-/// Of a round, each way: 41 MB.
-const BLOCKS: usize = 25;
+/// Of a round, each way: 66 MB.
+const BLOCKS: usize = 40;
