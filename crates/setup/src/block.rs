@@ -66,9 +66,10 @@ impl Block {
         let redirect = kernel::read(&socket, TABLE, &net_admin)?;
         let mut ruleset = self.ruleset.clone();
         if let Some(Keeper { guard: Some(pid), .. }) = Keeper::of(redirect.as_ref()) {
-            // Of a guard whose table was flushed this moment, its group cannot be told.
+            // Of a guard whose table was flushed this moment, its group cannot be told: beneath a redirect
+            // the third table does no harm.
             let guards = |table: &Installed| table.clients().contains(&gid.as_raw());
-            if self.guessed || redirect.as_ref().is_none_or(guards) {
+            if self.guessed || redirect.as_ref().is_some_and(guards) {
                 return Ok(Standing::Guarded(pid));
             }
             ruleset.table = UNGUARDED_TABLE;

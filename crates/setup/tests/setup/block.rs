@@ -137,6 +137,38 @@ fn block_leaves_a_guard_that_runs_alone() {
     }
 }
 
+/// Whose group it is cannot be told then.
+#[test]
+fn block_refuses_while_the_rules_of_a_watching_guard_are_flushed() {
+    let (client, peer_netns) = joined();
+    let guard = Guard::start(&client, &["--no-owner"]);
+    let groups = format!("root:x:0:\nbip324:x:{GID}:\nbip324-new:x:{OTHER_GID}:\n");
+    client.write_etc("group", &groups);
+    let refused = || {
+        for v6 in [false, true] {
+            let _listener = listen(&peer_netns, peer(v6, 8333));
+            let error = connect(&client, OTHER_GID, peer(v6, 8333)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        }
+    };
+    guard.signal(Signal::SIGSTOP);
+    client.expect(&["nft", "flush ruleset"]);
+    let said = client.setup_ok(&["block", "--group", "bip324-new"]);
+    assert_eq!(said, "group bip324-new: connections to port 8333 are refused\n");
+    assert_eq!(client.tables(), ["inet bip324_unguarded"]);
+    refused();
+    // And where it is the guard's own, that does no harm.
+    client.setup_ok(&["block"]);
+    guard.signal(Signal::SIGCONT);
+    wait_until("the rules", || state(&client) == is("watched", true));
+    assert_redirects(&client);
+    client.setup_ok(&["block", "--group", "bip324-new"]);
+    refused();
+    guard.signal(Signal::SIGHUP);
+    wait_until("the end of what it does not need", || client.tables() == ["inet bip324"]);
+    assert_redirects(&client);
+}
+
 #[test]
 fn a_live_session_survives_the_block_beneath_its_redirect() {
     let (client, _peer) = joined();
