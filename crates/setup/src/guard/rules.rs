@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use bip324_config::OnExit;
 use nix::errno::Errno;
 
+use super::complain;
 use crate::exit::Error;
 use crate::group::{Gid, Group};
 use crate::installed::Installed;
@@ -127,7 +128,9 @@ impl Rules {
         last.map(|()| rules)
     }
 
-    /// Puts what is wanted in the place of what stands, without a gap, and reads it back.
+    /// Puts what is wanted in the place of what stands, without a gap, and reads it back. Only then ends
+    /// what `block` put for a group that was not guarded: the rules of before, which may have to be put
+    /// back, would let it out.
     pub(super) fn replace(&self, wanted: &Wanted) -> Result<(), Error> {
         let batch = self.install(wanted)?;
         for ruleset in [&wanted.held, &wanted.block] {
@@ -141,13 +144,16 @@ impl Rules {
                 return Err(Error::NotInstalled(difference));
             }
         }
+        // Whether it was removed need not be known: beneath a redirect it does no harm.
+        if let Err(error) = self.apply(&Batch::new(&[Change::Remove(UNGUARDED_TABLE)])) {
+            complain(&format!("warning: table inet {UNGUARDED_TABLE} may stay: {}", error.line()));
+        }
         Ok(())
     }
 
     /// Puts what is wanted in the place of what stands, and takes the kernel's word for it.
     pub(super) fn install(&self, wanted: &Wanted) -> Result<Batch, Error> {
-        let [held, block] = wanted.standing(self.tenure);
-        let batch = Batch::new(&[held, block, Change::Remove(UNGUARDED_TABLE)]);
+        let batch = Batch::new(&wanted.standing(self.tenure));
         self.apply(&batch)?;
         Ok(batch)
     }

@@ -15,6 +15,8 @@ use crate::redirect::{connect, listen};
 
 const CONFIG: [&str; 2] = ["--config", "/etc/config.toml"];
 
+const UNGUARDED: &str = "inet bip324_unguarded";
+
 /// Whether a client's connection to that port reaches the daemon: its own port refuses otherwise.
 fn is_redirected(netns: &Netns, gid: u32, port: u16) -> bool {
     [false, true].into_iter().all(|v6| {
@@ -139,6 +141,36 @@ fn a_reload_that_cannot_be_read_back_is_undone_and_said() {
     drop(deaf);
     manager.reload(&guard);
     assert!(!is_redirected(&client, GID, 8333) && is_redirected(&client, GID, 18444));
+    let said = complaint(&guard.end(Signal::SIGTERM));
+    assert!(said.contains("not reloaded, the rules of before are put back: "), "{said}");
+}
+
+/// The rules of before know nothing of a group that was made anew: what refuses it has to stay.
+#[test]
+fn a_reload_that_is_undone_goes_on_refusing_a_group_that_was_made_anew() {
+    let (client, peer_netns) = joined();
+    let _listeners = [false, true].map(|v6| listen(&peer_netns, peer(v6, 8333)));
+    let mut manager = Manager::new(&client);
+    let guard = manager.start(&[]);
+    let group = |name: &str| format!("root:x:0:\nold:x:{GID}:\n{name}:x:{OTHER_GID}:\n");
+    client.write_etc("group", &group("bip324-new"));
+    client.setup_ok(&["block", "--group", "bip324-new"]);
+    client.write_etc("group", &group("bip324"));
+    let socket = manager.store[0].try_clone().unwrap();
+    let deaf = Deaf::to_all_but(&socket, Some(libc::NLMSG_ERROR as u16));
+    manager.reload(&guard);
+    let status = manager.heard.last().unwrap();
+    assert!(status.contains("; not reloaded: the kernel's nftables did not answer"), "{status}");
+    assert!(is_redirected(&client, GID, 8333));
+    for v6 in [false, true] {
+        let refused = connect(&client, OTHER_GID, peer(v6, 8333)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+    assert!(client.tables().contains(&UNGUARDED.to_owned()));
+    drop(deaf);
+    manager.reload(&guard);
+    assert!(is_redirected(&client, OTHER_GID, 8333));
+    assert!(!client.tables().contains(&UNGUARDED.to_owned()));
     let said = complaint(&guard.end(Signal::SIGTERM));
     assert!(said.contains("not reloaded, the rules of before are put back: "), "{said}");
 }
