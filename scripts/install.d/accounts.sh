@@ -50,14 +50,18 @@ make_group() {
     groupmod --new-name "$group" "$group-new"
 }
 
-number_of() { getent group "$1" | cut -d : -f 3; }
+number_of() { { getent group "$1" || true; } | cut -d : -f 3; }
 
 # It is the administrator's, and stays: only group bip324 goes.
 say_of_other_group() {
-    local other='' when='AFTER THE NEXT BOOT'
+    local asked='' other readable=yes when='AFTER THE NEXT BOOT'
     [[ -z $purge ]] || when='FROM NOW ON'
-    [[ ! -x $prefix/sbin/bip324-proxy ]] ||
-        other=$({ "$prefix/sbin/bip324-proxy" --print-config 2>/dev/null || true; } | sed -n 's/^group = "\(.*\)"$/\1/p')
+    [[ ! -x $setup ]] || asked=$("$setup" block --dry-run 2>/dev/null) || readable=''
+    other=$(sed -n 's/.*meta skgid "\([^"]*\)".*/\1/p' <<<"$asked" | sort -u)
+    if [[ -z $readable && $other == "$group" ]]; then
+        say "which group is configured cannot be read. If it is another than $group, it stays: $when PROGRAMS" \
+            'UNDER IT CONNECT IN PLAINTEXT'
+    fi
     [[ -n $other && $other != "$group" ]] && getent group "$other" >/dev/null || return 0
     say "group $other, which is configured, stays. $when PROGRAMS UNDER IT CONNECT IN PLAINTEXT," \
         "unless nobody starts any, or it goes, too: groupdel $other"

@@ -18,30 +18,62 @@ refuse_clients() {
 # or that another group has which is configured instead: what is redirected or refused gets a table of its own
 # before ours change.
 keep_refusing_all_but() {
-    local number table
+    local number
     for number in $(for table in bip324 bip324_block bip324_unguarded; do numbers_in "$table"; done | sort -u); do
-        [[ $number != "$1" ]] || continue
-        { "$built/bip324-setup" block --dry-run 2>/dev/null || true; } |
-            sed "s/bip324_block/bip324_block_$number/; s/skgid \"[^\"]*\"/skgid $number/" | nft -f -
-        stands "bip324_block_$number" || die 75 "not installed: gid $number cannot be refused until the rules stand"
+        [[ $number == "$1" ]] || keep_refusing "$number"
     done
 }
 
-# Those that the redirect, which has been proved, sees to.
-drop_needless_blocks() {
+# keep_refusing NUMBER: as much of it as the tables see to that stand, whatever the configuration says by now.
+keep_refusing() {
+    local table stood block=bip324-block ports
+    stood=$(for table in bip324 bip324_block bip324_unguarded "bip324_block_$1"; do
+        ! sees_to "$table" "$1" || nft list table inet "$table"
+    done | tr '\n' ' ')
+    [[ $stood != *"meta skgid $1 meta l4proto"* ]] || block=bip324-block-all
+    ports=$({ grep -o 'elements = {[^}]*}' <<<"$stood" || true; } | tr -dc '0-9,\n' | paste -sd ,)
+    sed "s/bip324_block/bip324_block_$1/; s/skgid \"bip324\"/skgid $1/; s/8333/${ports:-8333}/" "$root/nft/$block.nft" |
+        nft -f - || true
+    stands "bip324_block_$1" || die 75 "gid $1 cannot be refused until the rules stand"
+}
+
+# The configured group's, once the redirect or the block sees to it: these follow what is configured. Any
+# other number's stays, for nothing else refuses it once the guard reloads.
+drop_needless_block() {
     local number
-    for number in $(numbers_in bip324); do
-        ! stands "bip324_block_$number" || nft delete table inet "bip324_block_$number"
-    done
+    number=$(number_of "$(configured_group)")
+    if stands "bip324_block_$number" && { sees_to bip324 "$number" || sees_to bip324_block "$number"; }; then
+        nft delete table inet "bip324_block_$number"
+    fi
 }
 
 say_who_is_refused() {
-    local number
+    local number what
     for number in $(tables | sed -n 's/^bip324_block_//p'); do
-        say "until the next boot, Bitcoin connections of gid $number are refused: programs may still run under" \
-            "it that group $group had started"
+        what='Bitcoin connections'
+        [[ $(nft list table inet "bip324_block_$number") != *"skgid $number meta l4proto"* ]] ||
+            what='all TCP connections'
+        say "until the next boot, $what of gid $number are refused: programs may still run under it" \
+            "whose connections were redirected or refused before"
     done
 }
+
+# What the configuration says, as far as it can be read. Otherwise, as the guard guesses: whom the rules are
+# about which stand.
+configured_group() {
+    local asked name gid usable=yes
+    asked=$("$setup" block --dry-run 2>/dev/null) || usable=''
+    name=$(sed -n 's/.*meta skgid "\([^"]*\)".*/\1/p' <<<"$asked" | sort -u)
+    if [[ -z $usable && $name == "$group" ]]; then
+        for gid in $(numbers_in bip324; numbers_in bip324_block); do
+            ! getent group "$gid" >/dev/null || { name=$(getent group "$gid" | cut -d : -f 1) && break; }
+        done
+    fi
+    printf '%s\n' "${name:-$group}"
+}
+
+# sees_to TABLE NUMBER
+sees_to() { grep -qx "$2" <<<"$(numbers_in "$1")"; }
 
 remove_tables() {
     local table numbers number

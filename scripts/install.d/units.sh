@@ -33,6 +33,8 @@ start_units() {
 
 does_not_start() {
     [[ $1 != *.socket ]] || refuse_instead
+    drop_needless_block
+    say_who_is_refused
     die 69 "installed, but $1 does not start: systemctl status $1"
 }
 
@@ -41,15 +43,21 @@ prove() {
     said=$("$setup" check 2>&1) || status=$?
     if [[ $status -ne 0 ]]; then
         [[ $status -ne 65 ]] || refuse_instead
+        drop_needless_block
+        say_who_is_refused
         die 69 "installed, but the redirect does not work: ${said#bip324-setup: }"
     fi
-    drop_needless_blocks
+    drop_needless_block
     say "the redirect works: $said"
     say_who_is_refused
 }
 
-# Another user's program may be where clients would be redirected to: it has had the port before us.
+# Another user's program may be where clients would be redirected to: it has had the port before us. A guard
+# that is stopped may leave nothing (on_exit = "open"), hence the table meanwhile.
 refuse_instead() {
+    local number
+    number=$(number_of "$(configured_group)")
+    [[ -z $number ]] || keep_refusing "$number"
     systemctl stop bip324-guard.service
     refuse_clients
     say "once port 1324 is free (ss -ltnp tells who has it): systemctl start ${services[*]}"
