@@ -1,5 +1,6 @@
 //! What differs between two configurations.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::keys::Key;
@@ -42,11 +43,17 @@ impl Change {
             "fallback" => names(Fallback::NAMES),
             "on_exit" => names(OnExit::NAMES),
             "passthrough" => vec!["false".to_owned(), "true".to_owned()],
+            "direct_ports" => return !elements(&self.after).is_subset(&elements(&self.before)),
             _ => return false,
         };
         let place = |value| strictest_first.iter().position(|name| name == value);
         place(&self.before) < place(&self.after)
     }
+}
+
+/// Of an array of TOML that holds no others.
+fn elements(array: &str) -> BTreeSet<&str> {
+    array.trim_matches(['[', ']']).split(',').map(str::trim).collect()
 }
 
 /// As values of TOML.
@@ -86,6 +93,11 @@ mod tests {
             assert_eq!(weakens(before, after), [key], "{before} {after}");
             assert_eq!(weakens(after, before), [""; 0], "{before} {after}");
         }
+        // Any that was not there before counts.
+        let [few, many] = ["direct_ports = [8333]", "direct_ports = [22, 25, 443, 8333]"];
+        assert_eq!((weakens(few, many), weakens(many, few)), (vec!["direct_ports"], vec![]));
+        assert_eq!(weakens("direct_ports = [833, 8333]", "direct_ports = [33]"), ["direct_ports"]);
+        assert_eq!((weakens("", few), weakens(few, "")), (vec![], vec!["direct_ports"]));
         assert_eq!(weakens("max_sessions = 1", "max_sessions = 2\nlog = 'debug'"), [""; 0]);
     }
 
