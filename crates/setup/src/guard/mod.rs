@@ -46,7 +46,16 @@ pub fn run(arguments: &cli::Guard) -> Result<(), Error> {
     let net_admin = NetAdmin::keep_only()?;
     let wanted = match read {
         Ok((config, on_exit)) => Wanted::new(config, on_exit)?,
-        Err(unusable) => shut::instead(arguments, unusable, &net_admin)?,
+        Err(unusable) => {
+            let unusable = Error::from(unusable);
+            match shut::whom(arguments, &net_admin) {
+                Ok(group) => shut::instead(group, &unusable),
+                Err(error) => {
+                    complain(&format!("nobody can be refused instead: {}", error.line()));
+                    return Err(unusable);
+                }
+            }
+        }
     };
     if !net_admin.bounding_emptied() {
         complain("the bounding set of capabilities stays as it was: emptying it takes CAP_SETPCAP");
@@ -94,7 +103,7 @@ impl Guard<'_> {
         if self.watch.is_some() {
             self.rules.restore(&self.wanted)?;
         }
-        let status = self.status();
+        let status = self.status(None);
         say(&mut io::stdout(), &status);
         if self.rules.tenure == Tenure::Free {
             complain(&format!(
@@ -106,12 +115,17 @@ impl Guard<'_> {
         Ok(())
     }
 
-    fn status(&self) -> String {
+    /// What stands; and why, or why it was not replaced: that comes instead, since the file has changed.
+    fn status(&self, not_reloaded: Option<&str>) -> String {
         let means = match self.rules.tenure {
             Tenure::Persistent | Tenure::Owned => "guarded by owning the table",
             Tenure::Free => "guarded by watching the table",
         };
-        format!("{}; {means}", self.wanted.effect)
+        let Wanted { effect, reason, .. } = &self.wanted;
+        match not_reloaded {
+            None => format!("{effect}{reason}; {means}"),
+            Some(line) => format!("{effect}; {means}; not reloaded: {line}"),
+        }
     }
 
     fn stay(&mut self) -> Result<(), Error> {
@@ -190,10 +204,10 @@ impl Guard<'_> {
     fn reload(&mut self) {
         told(manager::reloading());
         let status = match self.replace() {
-            Ok(()) => self.status(),
+            Ok(()) => self.status(None),
             Err((outcome, line)) => {
                 complain(&format!("not reloaded, {outcome}: {line}"));
-                format!("{}; not reloaded: {line}", self.status())
+                self.status(Some(&line))
             }
         };
         told(manager::ready(&status));
@@ -215,10 +229,14 @@ impl Guard<'_> {
     fn read(&self) -> Result<Wanted, Error> {
         match self.arguments.config() {
             Ok((config, on_exit)) => Wanted::new(config, on_exit),
-            Err(unusable) if self.wanted.is_shut() => {
-                shut::instead(self.arguments, unusable, &self.rules.net_admin)
+            Err(unusable) => {
+                let unusable = Error::from(unusable);
+                let whom = || shut::whom(self.arguments, &self.rules.net_admin).ok();
+                match self.wanted.is_shut().then(whom).flatten() {
+                    Some(group) => Ok(shut::instead(group, &unusable)),
+                    None => Err(unusable),
+                }
             }
-            Err(unusable) => Err(unusable.into()),
         }
     }
 

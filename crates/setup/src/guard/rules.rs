@@ -18,6 +18,8 @@ use crate::privilege::NetAdmin;
 pub(super) struct Wanted {
     /// What it comes to for the clients, on one line.
     pub(super) effect: String,
+    /// Why, and what to do about it, as the end of that line; empty where it is what was asked for.
+    pub(super) reason: String,
     pub(super) on_exit: OnExit,
     /// The redirect, or what refuses everything in its place.
     held: Ruleset,
@@ -31,7 +33,8 @@ impl Wanted {
         let held = Ruleset::new(&config)?;
         let block = Ruleset::block(&config);
         let gid = Group::resolve(&config.group)?.gid;
-        Ok(Self { effect: config.to_string(), on_exit, held, block, gid })
+        let (effect, reason) = (config.to_string(), String::new());
+        Ok(Self { effect, reason, on_exit, held, block, gid })
     }
 
     /// Where the configuration cannot be used, for this reason: nobody knows which ports are meant,
@@ -39,11 +42,12 @@ impl Wanted {
     pub(super) fn shut(group: Group, reason: &str) -> Self {
         let Group { name, gid, .. } = group;
         let effect = format!(
-            "the configuration cannot be used, so all TCP of group {name} but to this host is \
-             refused: {reason}; mend it, then run `systemctl reload bip324-guard`"
+            "the configuration cannot be used, so all TCP of group {name} but to this host is refused"
         );
+        let reason = format!(": {reason}; mend it, then run `systemctl reload bip324-guard`");
         let held = Ruleset::shut(name.clone());
-        Self { effect, on_exit: OnExit::Block, held, block: Ruleset::block_all(name), gid }
+        let block = Ruleset::block_all(name);
+        Self { effect, reason, on_exit: OnExit::Block, held, block, gid }
     }
 
     /// Whether it is [`Wanted::shut`].
@@ -61,7 +65,8 @@ impl Wanted {
         }
         if self.gid != next.gid {
             let group = &self.held.group;
-            lines.push(format!("group {group} (gid {}) is not redirected any more", self.gid));
+            let was = if self.is_shut() { "refused" } else { "redirected" };
+            lines.push(format!("group {group} (gid {}) is not {was} any more", self.gid));
         } else if !self.is_shut() && !next.is_shut() {
             let dropped = self.held.ports.difference(&next.held.ports);
             lines.extend(dropped.map(|port| format!("port {port} is not redirected any more")));

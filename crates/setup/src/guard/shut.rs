@@ -9,31 +9,22 @@ use crate::kernel::{self, Socket};
 use crate::plan::{BLOCK_TABLE, TABLE};
 use crate::privilege::NetAdmin;
 
-/// Refuses the group that is most likely meant, and says why.
+/// The group to refuse: the one that is most likely meant.
 ///
 /// # Errors
-/// What is wrong with the configuration, where there is no such group.
-pub(super) fn instead(
-    arguments: &cli::Guard,
-    unusable: bip324_config::Error,
-    net_admin: &NetAdmin,
-) -> Result<Wanted, Error> {
-    let unusable = Error::from(unusable);
-    let group = match arguments.redirect.likely_group() {
-        Some(name) => Group::resolve(&name).map_err(Error::from),
+/// When there is no such group.
+pub(super) fn whom(arguments: &cli::Guard, net_admin: &NetAdmin) -> Result<Group, Error> {
+    match arguments.redirect.likely_group() {
+        Some(name) => Ok(Group::resolve(&name)?),
         None => guess(net_admin),
-    };
-    match group {
-        Ok(group) => {
-            let reason = unusable.line();
-            complain(&format!("the configuration cannot be used: {reason}"));
-            Ok(Wanted::shut(group, &reason))
-        }
-        Err(error) => {
-            complain(&format!("nobody can be refused instead: {}", error.line()));
-            Err(unusable)
-        }
     }
+}
+
+/// Refuses that group, and says why.
+pub(super) fn instead(group: Group, unusable: &Error) -> Wanted {
+    let reason = unusable.line();
+    complain(&format!("the configuration cannot be used: {reason}"));
+    Wanted::shut(group, &reason)
 }
 
 /// The group that the rules are about which stand: a guess must not let it go. Otherwise the default.

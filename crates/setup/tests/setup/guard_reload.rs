@@ -175,6 +175,37 @@ fn a_reload_that_is_undone_goes_on_refusing_a_group_that_was_made_anew() {
     assert!(said.contains("not reloaded, the rules of before are put back: "), "{said}");
 }
 
+/// What is said of a guard that could not use its configuration is about the file as it is now.
+#[test]
+fn a_guard_that_refuses_says_why_it_was_not_reloaded() {
+    let (client, _peer) = joined();
+    let group = client.read_etc("group") + &format!("clients:x:{OTHER_GID}:\n");
+    client.write_etc("group", &group);
+    client.write_etc("config.toml", "prots = [8333]\n");
+    let mut manager = Manager::new(&client);
+    let guard = manager.start(&CONFIG);
+    let refused = "STATUS=the configuration cannot be used, so all TCP of group bip324 but to this host is refused";
+    assert!(manager.heard.last().unwrap().contains(&format!("{refused}: /etc/config.toml:1: ")));
+    for (text, reason) in [
+        ("group = \"nobody-has-it\"\n", "there is no group nobody-has-it: "),
+        ("group = \"nobody-has-it\"\nprot = 1\n", "/etc/config.toml:2: unknown key `prot`"),
+    ] {
+        client.write_etc("config.toml", text);
+        manager.reload(&guard);
+        let said = manager.heard.last().unwrap();
+        assert!(said.contains(refused) && !said.contains("prots"), "{said}");
+        assert!(said.contains(&format!("; not reloaded: {reason}")), "{said}");
+    }
+    client.write_etc("config.toml", "group = \"clients\"\n");
+    manager.reload(&guard);
+    assert!(is_redirected(&client, OTHER_GID, 8333));
+    let said = complaint(&guard.end(Signal::SIGTERM));
+    assert!(said.contains(&format!("warning: group bip324 (gid {GID}) is not refused any more")));
+    for untrue in ["is not redirected any more", "nobody can be refused"] {
+        assert!(!said.contains(untrue), "{said}");
+    }
+}
+
 /// Where not even an acknowledgement arrives.
 #[test]
 fn a_reload_of_which_nothing_is_heard_is_undone_in_the_end() {
