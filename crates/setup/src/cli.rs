@@ -29,7 +29,7 @@ pub enum Command {
     /// Install or replace the rules and stay, so that nothing else removes them; once it is
     /// stopped, clients are refused
     Guard(Guard),
-    /// Remove the rules, and a block that a guard left; clients then connect in plaintext
+    /// Remove the rules, and whatever refuses clients in their place; clients then connect in plaintext
     Down(Down),
     /// Refuse the clients, beneath whatever stands: what a redirect does not take goes nowhere. Where the
     /// configuration cannot be used, refuses all TCP of the group but to this host
@@ -78,7 +78,7 @@ pub struct Guard {
 /// Arguments of `down`.
 #[derive(Debug, Args)]
 pub struct Down {
-    /// Print the removal as nft text and change nothing
+    /// Print the removal as nft text and change nothing; it leaves out tables bip324_block_NUMBER
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -16,7 +16,7 @@ use bip324_setup::kernel::{self, Batch, Change, Socket, Tenure};
 use bip324_setup::link::{self, Fault};
 use bip324_setup::plan::{self, BLOCK_TABLE, Ruleset, TABLE, UNGUARDED_TABLE};
 use bip324_setup::privilege::{self, NetAdmin};
-use bip324_setup::standing::State;
+use bip324_setup::standing::{self, State};
 use bip324_setup::status::Status;
 use clap::Parser;
 
@@ -101,7 +101,11 @@ fn down(arguments: &cli::Down) -> Outcome {
     }
     let net_admin = NetAdmin::keep_only()?;
     let socket = refuse_beside_a_guard(&net_admin)?;
-    let batch = Batch::new(&[TABLE, BLOCK_TABLE, UNGUARDED_TABLE].map(Change::Remove));
+    let mut others = kernel::tables(&socket, &net_admin)?;
+    others.retain(|table| plan::is_number_block(table));
+    let tables = [TABLE, BLOCK_TABLE, UNGUARDED_TABLE].into_iter();
+    let tables = tables.chain(others.iter().map(String::as_str));
+    let batch = Batch::new(&tables.map(Change::Remove).collect::<Vec<_>>());
     guard::apply(&socket, &batch, &net_admin)?;
     let text = "clients connect in plaintext from now on: no table of ours stands\n";
     Ok((text.to_owned(), Exit::Ok))
@@ -109,8 +113,7 @@ fn down(arguments: &cli::Down) -> Outcome {
 
 fn block(arguments: &cli::Block) -> Outcome {
     if arguments.stays_open() {
-        let text = "nothing is refused: the configuration says on_exit = \"open\"\n";
-        return Ok((text.to_owned(), Exit::Ok));
+        return left_open(arguments.dry_run);
     }
     let block = Block::new(&arguments.redirect);
     if let Some(error) = &block.unusable {
@@ -122,6 +125,19 @@ fn block(arguments: &cli::Block) -> Outcome {
     }
     let standing = block.put()?;
     Ok((block.says(standing) + "\n", exit))
+}
+
+/// Puts no block. What was put before stays, such as by a guard that did not hear of this configuration.
+fn left_open(dry_run: bool) -> Outcome {
+    let mut text = "no block is put: the configuration says on_exit = \"open\"\n".to_owned();
+    if !dry_run {
+        let net_admin = NetAdmin::keep_only()?;
+        for refusal in standing::refusals(&Socket::open()?, &net_admin)? {
+            text +=
+                &format!("{refusal} all the same, until `bip324-setup down` or the next boot\n");
+        }
+    }
+    Ok((text, Exit::Ok))
 }
 
 /// A socket to change the rules by, unless a guard would put them back.

@@ -1,12 +1,15 @@
 //! Which rules stand, beside those that were asked about.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::group::Gid;
 use crate::installed::Installed;
 use crate::keeper::Keeper;
 use crate::kernel::{self, Batch, Change, Socket, Tenure};
-use crate::plan::{BLOCK_TABLE, Config, Ruleset, TABLE};
+use crate::plan::{BLOCK_TABLE, Config, Ruleset, TABLE, UNGUARDED_TABLE, is_number_block};
 use crate::privilege::NetAdmin;
 
 /// The state of the redirect.
@@ -49,10 +52,44 @@ pub struct Standing {
     pub differences: Vec<String>,
     /// Who holds them.
     pub keeper: Option<Keeper>,
+    /// What refuses others besides.
+    pub beside: Vec<Refusal>,
     /// The redirect's table.
     pub redirect: Option<Installed>,
     /// What the redirect's table should hold; `None` without a group, and where nothing is redirected.
     pub expected: Option<Installed>,
+}
+
+/// A table that refuses clients, and nobody redirects.
+#[derive(Debug, Serialize)]
+pub struct Refusal {
+    /// Its name.
+    pub table: String,
+    /// The groups that its rules are about.
+    pub gids: BTreeSet<u32>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gids = self.gids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        write!(f, "table inet {} refuses gid {gids}", self.table)
+    }
+}
+
+/// What stands of the block, what is put beside a guard, and what refuses a single number.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn refusals(socket: &Socket, net_admin: &NetAdmin) -> Result<Vec<Refusal>, kernel::Error> {
+    let mut refusals = Vec::new();
+    for table in kernel::tables(socket, net_admin)? {
+        let refuses = [BLOCK_TABLE, UNGUARDED_TABLE].contains(&table.as_str());
+        if refuses || is_number_block(&table) {
+            let gids = kernel::read(socket, &table, net_admin)?.unwrap_or_default().clients();
+            refusals.push(Refusal { table, gids });
+        }
+    }
+    Ok(refusals)
 }
 
 /// Reads both tables. Without a `gid` there is nothing to compare them with.
@@ -100,7 +137,9 @@ pub fn read(
         Some(_) if keeper.is_some() => State::Watched,
         Some(_) => State::Installed,
     };
-    Ok(Standing { state, differences, keeper, redirect, expected })
+    let mut beside = refusals(&socket, net_admin)?;
+    beside.retain(|refusal| refusal.table != BLOCK_TABLE);
+    Ok(Standing { state, differences, keeper, beside, redirect, expected })
 }
 
 /// What the table of `ruleset` holds where it stands.

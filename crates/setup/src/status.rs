@@ -11,7 +11,7 @@ use crate::kernel;
 use crate::listener::{self, Listener};
 use crate::plan::{BLOCK_TABLE, Config, Ruleset, TABLE};
 use crate::privilege::NetAdmin;
-use crate::standing::{self, State};
+use crate::standing::{self, Refusal, State};
 
 /// The state of the redirect.
 #[derive(Debug, Serialize)]
@@ -22,6 +22,8 @@ pub struct Status {
     pub differences: Vec<String>,
     /// Who holds the rules, if anybody does.
     pub keeper: Option<Keeper>,
+    /// What refuses other groups besides.
+    pub beside: Vec<Refusal>,
     /// What each rule that is as it should be has matched.
     pub counters: Vec<RuleCounter>,
     /// The clients' group; `None` if it does not exist or is refused.
@@ -75,6 +77,7 @@ impl Status {
             table: standing.state,
             differences: standing.differences,
             keeper: standing.keeper,
+            beside: standing.beside,
             counters: Vec::new(),
             group: None,
             listeners,
@@ -155,6 +158,9 @@ impl fmt::Display for Status {
         }
         for line in &self.differences {
             writeln!(f, "  {line}")?;
+        }
+        for refusal in &self.beside {
+            writeln!(f, "{refusal}")?;
         }
         if let Some(Group { name, gid, members }) = &self.group {
             let members = if members.is_empty() { "none".into() } else { members.join(", ") };

@@ -26,7 +26,7 @@ pub enum Change<'a> {
         tenure: Tenure,
     },
     /// Removes the table of that name.
-    Remove(&'static str),
+    Remove(&'a str),
 }
 
 /// Who may change a table, and what becomes of it when the socket that made it is closed.
@@ -115,7 +115,7 @@ struct Writer {
 
 impl Writer {
     /// Add and delete, so that it cannot fail where there is no table.
-    fn remove(&mut self, table: &'static str) {
+    fn remove(&mut self, table: &str) {
         let any = TableMessage { name: c_string(table), flags: None };
         self.write(&any, MsgType::Add, || format!("table {table}"));
         self.write(&any, MsgType::Del, || format!("deletion of table {table}"));

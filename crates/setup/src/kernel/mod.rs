@@ -100,8 +100,21 @@ pub fn read(
     table: &str,
     net_admin: &NetAdmin,
 ) -> Result<Option<Installed>, Error> {
+    unchanging(|| readback::table(socket, table, net_admin))
+}
+
+/// Names of all tables of the `inet` family.
+///
+/// # Errors
+/// As [`read`].
+pub fn tables(socket: &Socket, net_admin: &NetAdmin) -> Result<Vec<String>, Error> {
+    unchanging(|| readback::names(socket, net_admin))
+}
+
+/// Reads until nothing changes meanwhile.
+fn unchanging<T>(mut read: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     for _ in 0..READ_ATTEMPTS {
-        match readback::table(socket, table, net_admin) {
+        match read() {
             // Changed or removed between two of the requests: look again.
             Err(Error::Interrupted) => {}
             // The table went between the list of sets and that of their elements.

@@ -34,6 +34,20 @@ pub(super) fn table(
     Ok(Some(found))
 }
 
+/// Lists the names of the tables once.
+pub(super) fn names(socket: &Socket, net_admin: &NetAdmin) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    let request = request(libc::NFT_MSG_GETTABLE, &[])?;
+    dump(socket, &request, net_admin, |message| {
+        let table = Object::parse(&object::TABLE, message)?;
+        if table.number(object::NFTNL_TABLE_FAMILY) == libc::NFPROTO_INET as u32 {
+            names.push(table.text(object::NFTNL_TABLE_NAME));
+        }
+        Ok(())
+    })?;
+    Ok(names)
+}
+
 /// Adds what a message says about the table `name`; other tables' are passed over.
 pub(super) fn absorb(found: &mut Installed, name: &str, message: &[u8]) -> Result<(), Error> {
     let kind = i32::from(Header::parse(message)?.kind);

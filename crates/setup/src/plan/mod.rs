@@ -22,6 +22,16 @@ pub const BLOCK_TABLE: &str = "bip324_block";
 /// family: the guard sees to the other two.
 pub const UNGUARDED_TABLE: &str = "bip324_unguarded";
 
+/// What the names of tables begin with that the package's scripts put for a number which the group had
+/// before: the number follows.
+const NUMBER_BLOCK: &str = "bip324_block_";
+
+/// Whether a table of the `inet` family refuses one number only. It stays until the next boot, or `down`.
+#[must_use]
+pub fn is_number_block(table: &str) -> bool {
+    table.strip_prefix(NUMBER_BLOCK).is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// Name of the set of peers' ports.
 pub const PORTS_SET: &str = "ports";
 

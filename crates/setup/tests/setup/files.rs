@@ -5,7 +5,7 @@ use std::process::Output;
 use nix::sys::signal::Signal;
 
 use crate::manager::Manager;
-use crate::netns::{Netns, SETUP, complaint, wait_until};
+use crate::netns::{GID, Netns, SETUP, complaint, wait_until};
 
 const FILE: &str = "bip324-proxy/config.toml";
 const DROP_IN: &str = "bip324-proxy/config.d/50-site.toml";
@@ -84,8 +84,16 @@ fn a_stopped_guard_s_unit_blocks_unless_it_is_to_be_open() {
     };
     netns.write_etc(FILE, "on_exit = \"open\"\n");
     assert!(after("success").status.success());
-    assert!(netns.setup(&["block", "--unless-open"]).status.success());
+    let none = "no block is put: the configuration says on_exit = \"open\"\n";
+    assert_eq!(netns.setup_ok(&["block", "--unless-open"]), none);
     assert!(netns.tables().is_empty());
+    // Left by a guard that did not read this.
+    netns.setup_ok(&["block"]);
+    let said = netns.setup_ok(&["block", "--unless-open"]);
+    let left = format!("table inet bip324_block refuses gid {GID} all the same, until ");
+    assert!(said.starts_with(&(none.to_owned() + &left)), "{said}");
+    assert_eq!(netns.tables(), ["inet bip324_block"]);
+    netns.setup_ok(&["down"]);
     let blocks = |output: Output, code| {
         assert_eq!(output.status.code(), Some(code), "{}", complaint(&output));
         assert_eq!(netns.tables(), ["inet bip324_block"]);

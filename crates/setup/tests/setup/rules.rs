@@ -80,6 +80,25 @@ fn up_and_down_can_be_repeated_and_leave_other_tables_alone() {
     assert_eq!(netns.expect(&["nft", "list", "ruleset"]), before);
 }
 
+/// As the package puts it for a number that the group had before.
+#[test]
+fn a_block_of_a_number_is_named_and_goes_with_down() {
+    let netns = Netns::new();
+    netns.setup_ok(&["up"]);
+    let block = netns.setup_ok(&["block", "--dry-run"]);
+    let number = block.replace("bip324_block", "bip324_block_43250");
+    netns.write_etc("number", &number.replace("\"bip324\"", "43250"));
+    netns.expect(&["nft", "-f", "/etc/number"]);
+    for stranger in ["bip324_block_x", "bip324_blocks"] {
+        netns.expect(&["nft", "add", "table", "inet", stranger]);
+    }
+    let said = netns.setup_ok(&["status"]);
+    assert!(said.contains("\ntable inet bip324_block_43250 refuses gid 43250\n"), "{said}");
+    assert_eq!(said.matches("refuses gid").count(), 1, "{said}");
+    netns.setup_ok(&["down"]);
+    assert_eq!(netns.tables(), ["inet bip324_block_x", "inet bip324_blocks"]);
+}
+
 #[test]
 fn down_dry_run_prints_what_nft_can_run_with_and_without_the_table() {
     let netns = Netns::new();
