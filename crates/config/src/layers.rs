@@ -130,8 +130,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::likely_group;
     use crate::values::{Direct, Log};
+    use crate::{likely_group, likely_ports};
 
     /// A folder with these files, removed when dropped.
     struct Folder(PathBuf);
@@ -248,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn the_group_of_a_configuration_that_is_refused_can_still_be_told() {
+    fn group_and_ports_of_a_configuration_that_is_refused_can_still_be_told() {
         let folder = Folder::new(
             "likely",
             &[
-                ("config.toml", "group = 'first'\nnonsense = 1\n"),
-                ("config.d/10.toml", "group = 'second'\n"),
+                ("config.toml", "group = 'first'\nports = [18333, 0, 'x', 70000]\nnonsense = 1\n"),
+                ("config.d/10.toml", "group = 'second'\nports = [8333]\n"),
                 ("config.d/20.toml", "group = '2nd'\n"),
                 ("config.d/30.toml", "group = "),
             ],
@@ -267,6 +267,9 @@ mod tests {
         assert_eq!(likely(Some("config.toml")).as_deref(), Some("first"));
         assert_eq!(likely(Some("config.d/30.toml")), None);
         assert_eq!(likely(Some("missing.toml")), None);
+        let ports = likely_ports(None, &folder.0);
+        assert!(ports.into_iter().map(NonZeroU16::get).eq([8333, 18333]));
+        assert!(likely_ports(Some(&folder.0.join("config.d/30.toml")), &folder.0).is_empty());
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use change::Change;
 pub use file::Error;
 pub use keys::{KEYS, Key, Reader};
 pub use layers::{Layers, Origin};
-pub use paths::{DEFAULT_FILE, FOLDER, likely_group};
+pub use paths::{DEFAULT_FILE, FOLDER, likely_group, likely_ports};
 pub use settings::{
     DEFAULT_DIRECT_PORTS, DEFAULT_GROUP, DEFAULT_LISTEN, DEFAULT_LISTEN_PORT,
     DEFAULT_MAX_DIRECT_PER_USER, DEFAULT_MAX_SESSIONS, DEFAULT_PORT, MAX_MEMORY, MAX_PORTS,

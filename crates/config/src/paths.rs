@@ -1,8 +1,10 @@
 //! Which files there are to read.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
@@ -23,12 +25,23 @@ const FIRST: &str = "config.toml";
 /// refuses: the one that the last of its files names that does, among those that are TOML at all.
 #[must_use]
 pub fn likely_group(named: Option<&Path>, folder: &Path) -> Option<GroupName> {
+    let tables = tables(named, folder);
+    tables.iter().rev().find_map(|table| table.get("group")?.as_str()?.parse().ok())
+}
+
+/// The ports that such a configuration may mean: all that any of its files names in `ports`.
+#[must_use]
+pub fn likely_ports(named: Option<&Path>, folder: &Path) -> BTreeSet<NonZeroU16> {
+    let tables = tables(named, folder);
+    let named = tables.iter().filter_map(|table| table.get("ports")?.as_array()).flatten();
+    named.filter_map(|port| u16::try_from(port.as_integer()?).ok()?.try_into().ok()).collect()
+}
+
+/// Those files that are TOML at all.
+fn tables(named: Option<&Path>, folder: &Path) -> Vec<Table> {
     let first = || named.map_or_else(|| folder.join(FIRST), Path::to_owned);
     let paths = paths(named, folder).unwrap_or_else(|_| vec![first()]);
-    paths.iter().rev().find_map(|path| {
-        let table: Table = fs::read_to_string(path).ok()?.parse().ok()?;
-        table.get("group")?.as_str()?.parse().ok()
-    })
+    paths.iter().filter_map(|path| fs::read_to_string(path).ok()?.parse().ok()).collect()
 }
 
 /// The files to read, in their order: the one that is named, or those that there are.

@@ -48,7 +48,8 @@ impl Block {
             Err(error) => {
                 let group = redirect.likely_group();
                 let guessed = group.is_none();
-                let ruleset = Ruleset::block_all(group.unwrap_or_default());
+                let group = group.unwrap_or_default();
+                let ruleset = Ruleset::block_all(group, &redirect.likely_ports());
                 Self { ruleset, unusable: Some(error), guessed }
             }
         }

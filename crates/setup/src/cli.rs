@@ -2,6 +2,7 @@
 
 pub mod run;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -177,6 +178,12 @@ impl Redirect {
     pub(crate) fn likely_group(&self) -> Option<GroupName> {
         let named = || bip324_config::likely_group(self.file.as_deref(), Path::new(FOLDER));
         self.group.clone().or_else(named)
+    }
+
+    /// The ports that may be meant then, as far as they can be told.
+    pub(crate) fn likely_ports(&self) -> BTreeSet<u16> {
+        let named = bip324_config::likely_ports(self.file.as_deref(), Path::new(FOLDER));
+        named.into_iter().map(NonZeroU16::get).chain(self.ports.iter().copied()).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::plan::Ruleset;
+use crate::plan::{PORTS_SET, Ruleset};
 
 /// `NFT_TABLE_F_DORMANT` of linux/netfilter/nf_tables.h: the table does nothing.
 pub const DORMANT: u32 = 1;
@@ -101,6 +101,13 @@ impl Installed {
         rules.filter_map(|rule| rule.client).collect()
     }
 
+    /// The peers' ports.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let elements = self.sets.get(PORTS_SET).into_iter().flat_map(|set| &set.elements);
+        elements.filter_map(Element::port).collect()
+    }
+
     fn flags(&self) -> u32 {
         self.table_flags.unwrap_or_default()
     }
@@ -193,14 +200,21 @@ fn rule_texts(ruleset: &Ruleset, chain: &str) -> Vec<String> {
     rules.map(|rule| rule.text(&ruleset.group)).collect()
 }
 
+impl Element {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Key(key) => Some(u16::from_be_bytes(key.as_slice().try_into().ok()?)),
+            Self::CatchAll => None,
+        }
+    }
+}
+
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(key) => match key.as_slice() {
-                [high, low] => write!(f, "port {}", u16::from_be_bytes([*high, *low])),
-                other => write!(f, "element {other:02x?}"),
-            },
-            Self::CatchAll => f.write_str("the catch-all element `*`"),
+        match (self, self.port()) {
+            (Self::Key(_), Some(port)) => write!(f, "port {port}"),
+            (Self::Key(other), None) => write!(f, "element {other:02x?}"),
+            (Self::CatchAll, _) => f.write_str("the catch-all element `*`"),
         }
     }
 }

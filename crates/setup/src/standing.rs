@@ -117,10 +117,10 @@ pub fn read(
         if let Some(redirect) = &redirect {
             differences = differ(redirect, ruleset)?;
             expected = Some(contents(ruleset, gid)?);
-            shut = differ(redirect, &Ruleset::shut(group))?.is_empty();
+            shut = differ(redirect, &Ruleset::shut(group, &redirect.ports()))?.is_empty();
         } else if let Some(block) = &block {
             differences = differ(block, &Ruleset::block(config))?;
-            shut = differ(block, &Ruleset::block_all(group))?.is_empty();
+            shut = differ(block, &Ruleset::block_all(group, &block.ports()))?.is_empty();
         }
     }
     if shut {

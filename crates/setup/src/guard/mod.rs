@@ -49,7 +49,7 @@ pub fn run(arguments: &cli::Guard) -> Result<(), Error> {
         Err(unusable) => {
             let unusable = Error::from(unusable);
             match shut::whom(arguments, &net_admin) {
-                Ok(group) => shut::instead(group, &unusable),
+                Ok(group) => shut::instead(arguments, group, &unusable),
                 Err(error) => {
                     complain(&format!("nobody can be refused instead: {}", error.line()));
                     return Err(unusable);
@@ -233,7 +233,7 @@ impl Guard<'_> {
                 let unusable = Error::from(unusable);
                 let whom = || shut::whom(self.arguments, &self.rules.net_admin).ok();
                 match self.wanted.is_shut().then(whom).flatten() {
-                    Some(group) => Ok(shut::instead(group, &unusable)),
+                    Some(group) => Ok(shut::instead(self.arguments, group, &unusable)),
                     None => Err(unusable),
                 }
             }

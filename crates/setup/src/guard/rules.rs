@@ -1,5 +1,6 @@
 //! The rules that a guard keeps.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use bip324_config::OnExit;
@@ -39,14 +40,14 @@ impl Wanted {
 
     /// Where the configuration cannot be used, for this reason: nobody knows which ports are meant,
     /// nor whether clients are ever to be let out.
-    pub(super) fn shut(group: Group, reason: &str) -> Self {
+    pub(super) fn shut(group: Group, ports: &BTreeSet<u16>, reason: &str) -> Self {
         let Group { name, gid, .. } = group;
         let effect = format!(
             "the configuration cannot be used, so all TCP of group {name} but to this host is refused"
         );
         let reason = format!(": {reason}; mend it, then run `systemctl reload bip324-guard`");
-        let held = Ruleset::shut(name.clone());
-        let block = Ruleset::block_all(name);
+        let held = Ruleset::shut(name.clone(), ports);
+        let block = Ruleset::block_all(name, ports);
         Self { effect, reason, on_exit: OnExit::Block, held, block, gid }
     }
 

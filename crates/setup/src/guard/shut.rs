@@ -21,10 +21,10 @@ pub(super) fn whom(arguments: &cli::Guard, net_admin: &NetAdmin) -> Result<Group
 }
 
 /// Refuses that group, and says why.
-pub(super) fn instead(group: Group, unusable: &Error) -> Wanted {
+pub(super) fn instead(arguments: &cli::Guard, group: Group, unusable: &Error) -> Wanted {
     let reason = unusable.line();
     complain(&format!("the configuration cannot be used: {reason}"));
-    Wanted::shut(group, &reason)
+    Wanted::shut(group, &arguments.redirect.likely_ports(), &reason)
 }
 
 /// The group that the rules are about which stand: a guess must not let it go. Otherwise the default.

@@ -247,22 +247,24 @@ impl Ruleset {
         }
     }
 
-    /// What refuses the group where its configuration cannot be used.
+    /// What refuses the group where its configuration cannot be used. Of packets that nobody owns it cannot
+    /// tell whose they are: it refuses those to `ports`, which are likely meant, and to the usual one.
     #[must_use]
-    pub fn block_all(group: GroupName) -> Self {
+    pub fn block_all(group: GroupName, ports: &BTreeSet<u16>) -> Self {
+        let others = ports.iter().copied().filter(|port| *port != DEFAULT_PORT);
         Self {
             purpose: Purpose::BlockAll,
             table: BLOCK_TABLE,
             group,
-            ports: [DEFAULT_PORT].into(),
+            ports: others.take(MAX_PORTS - 1).chain([DEFAULT_PORT]).collect(),
             chains: chains::block_all(DEFAULT_LISTEN_PORT),
         }
     }
 
     /// The same in the place of the redirect, for a guard to hold.
     #[must_use]
-    pub fn shut(group: GroupName) -> Self {
-        Self { table: TABLE, ..Self::block_all(group) }
+    pub fn shut(group: GroupName, ports: &BTreeSet<u16>) -> Self {
+        Self { table: TABLE, ..Self::block_all(group, ports) }
     }
 }
 
@@ -284,7 +286,7 @@ mod tests {
         assert_eq!(ruleset.to_string(), include_str!("../../../../nft/bip324.nft"));
         let block = Ruleset::block(&config(&[8333], 1324)).to_string();
         assert_eq!(block, include_str!("../../../../nft/bip324-block.nft"));
-        let block_all = Ruleset::block_all(GroupName::default()).to_string();
+        let block_all = Ruleset::block_all(GroupName::default(), &BTreeSet::new()).to_string();
         assert_eq!(block_all, include_str!("../../../../nft/bip324-block-all.nft"));
     }
 
@@ -315,7 +317,7 @@ mod tests {
         let rulesets = [
             (Ruleset::new(&config).unwrap(), Match::PeerPort),
             (Ruleset::block(&config), Match::PeerPort),
-            (Ruleset::block_all(config.group), Match::Tcp),
+            (Ruleset::block_all(config.group, &config.ports), Match::Tcp),
         ];
         for (ruleset, ports) in rulesets {
             for chain in ruleset.chains.iter().filter(|chain| chain.hook == ChainHook::Output) {
@@ -333,6 +335,16 @@ mod tests {
     fn refuses_to_redirect_the_listeners_own_port() {
         let error = Ruleset::new(&config(&[8333, 1324], 1324)).unwrap_err();
         assert_eq!(error, ConfigError::ListenPortRedirected(1324));
+    }
+
+    #[test]
+    fn what_refuses_everything_knows_as_many_ports_as_fit() {
+        let ports: BTreeSet<u16> = (8300..8400).collect();
+        let block = Ruleset::block_all(GroupName::default(), &ports);
+        assert_eq!(block.ports.len(), MAX_PORTS);
+        assert!(block.ports.contains(&DEFAULT_PORT) && block.ports.is_subset(&ports));
+        // As it is recognised where it stands.
+        assert_eq!(Ruleset::block_all(GroupName::default(), &block.ports), block);
     }
 
     #[test]

@@ -240,6 +240,33 @@ fn a_connection_elsewhere_ends_when_all_is_blocked() {
     }
 }
 
+/// What a closed client left unsent, and conntrack does not know: neither group nor mark tell whose it is.
+#[test]
+fn what_nobody_owns_is_refused_at_the_ports_that_a_broken_file_names() {
+    const NAMED: &str = "prots = 1\nports = [18444]\n";
+    for (v6, file, leaks) in [(false, NAMED, false), (true, NAMED, false), (false, "prots\n", true)]
+    {
+        let (client, peer_netns) = joined();
+        let listener = listen(&peer_netns, peer(v6, 18444));
+        let mut stream = connect(&client, GID, peer(v6, 18444)).unwrap();
+        let _accepted = listener.accept().unwrap();
+        let mut capture = Capture::start(&peer_netns);
+        nft(&client, "add table inet loss");
+        nft(&client, "add chain inet loss output { type filter hook output priority 0; }");
+        nft(&client, "add rule inet loss output tcp dport 18444 drop");
+        stream.write_all(SECRET).unwrap();
+        drop(stream);
+        block_by(&client, file);
+        nft(&client, "delete table inet loss");
+        if leaks {
+            capture.wait_for(SECRET);
+            continue;
+        }
+        wait_until("the block to reset it", || client.has_blocked());
+        assert_wire_is_clean(&client, &mut capture, v6);
+    }
+}
+
 #[test]
 fn beneath_rules_that_stand_a_broken_configuration_refuses_only_what_they_do_not_take() {
     let (client, peer_netns) = joined();
@@ -268,6 +295,10 @@ fn the_group_is_taken_from_a_file_that_is_otherwise_wrong() {
     // A file that does not tell it is no reason to let that group go.
     block_by(&netns, "group = clients\n");
     assert!(group());
+    // What nobody owns is refused at the ports that the file names, too.
+    assert!(!netns.listing("bip324_block").contains("18444"));
+    block_by(&netns, "prots = 1\ngroup = \"clients\"\nports = [18444]\n");
+    assert!(group() && netns.listing("bip324_block").contains("elements = { 8333, 18444 }"));
     // But without any block, it is that of the default.
     nft(&netns, "flush ruleset");
     block_by(&netns, "group = clients\n");
