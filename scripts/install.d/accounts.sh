@@ -21,7 +21,7 @@ make_accounts() {
 # With the number that it had, because that is what its files belong to.
 restore_group() {
     local gid members member
-    [[ -e $kept/group ]] || return 0
+    [[ -s $kept/group ]] || return 0
     IFS=: read -r _ _ gid members <"$kept/group"
     if ! getent group "$group" >/dev/null && ! make_group --gid "$gid"; then
         make_group
@@ -88,4 +88,8 @@ remove_users() {
             groupdel "$user" || say "group $user stays"
         fi
     done
+    # Of an installation that was interrupted.
+    if getent group "$group-new" >/dev/null; then
+        groupdel "$group-new" || say "group $group-new stays"
+    fi
 }

@@ -53,11 +53,13 @@ prove() {
 }
 
 # Another user's program may be where clients would be redirected to: it has had the port before us. A guard
-# that is stopped may leave nothing (on_exit = "open"), hence the table meanwhile.
+# that is stopped may leave nothing (on_exit = "open"), hence the table meanwhile, where there is nft to put it.
 refuse_instead() {
     local number
     number=$(number_of "$(configured_group)")
-    [[ -z $number ]] || keep_refusing "$number"
+    if [[ -n $number ]] && command -v nft >/dev/null; then
+        keep_refusing "$number"
+    fi
     systemctl stop bip324-guard.service
     refuse_clients
     say "once port 1324 is free (ss -ltnp tells who has it): systemctl start ${services[*]}"
