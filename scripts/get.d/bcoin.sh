@@ -1,12 +1,13 @@
 # shellcheck shell=bash disable=SC2154
 # bcoin, the JavaScript client. Sourced by scripts/get.
 
+# What was built on another machine may be here without the node that starts it.
 get_bcoin() {
-    install_once bcoin "$(fingerprint "$clients"/bcoin/package*.json)" build_bcoin
+    need_node
+    install_once bcoin "$(fingerprint "$clients"/bcoin/package*.json) $(command -v node)" build_bcoin
 }
 
 build_bcoin() {
-    need_node
     cp "$clients"/bcoin/package*.json "$real/bcoin/"
     # Of the native add-ons only mrmr is needed: leveldown brings its own, the others have a
     # fallback in JavaScript.

@@ -1,7 +1,9 @@
 # shellcheck shell=bash disable=SC2154
 # bitcoinj, the Java client. Sourced by scripts/get.
 
+# What was built on another machine may be here without the java that starts it.
 get_bitcoinj() {
+    command -v java >/dev/null || apt_need default-jdk-headless
     install_once bitcoinj "$(fingerprint "$clients"/bitcoinj/{BitcoinjSync.java,pom.xml})" build_bitcoinj
 }
 
