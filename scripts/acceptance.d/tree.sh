@@ -12,6 +12,8 @@ get_tools() (
 
 # Within a subshell: it has a `die` and a `quietly` of its own.
 source_apt() {
+    # For the log of what they install.
+    real=$(realpath -m "${REAL_DIR:-$root/target/real}")
     # shellcheck source=scripts/get.d/install.sh
     . "$root/scripts/get.d/install.sh"
     # shellcheck source=scripts/get.d/apt.sh

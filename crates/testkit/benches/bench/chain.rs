@@ -73,8 +73,8 @@ fn anyone() -> Vec<u8> {
 }
 
 fn descriptor() -> String {
-    let digits: String = anyone().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("raw({digits})")
+    let digits: Vec<_> = anyone().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("raw({})", digits.concat())
 }
 
 /// Blocks until the first output may be spent.
