@@ -135,7 +135,8 @@ fn start_other(command: &str) -> Result<(Process, SocketAddr)> {
         wait_for("the port", GRACE, || Ok(TcpStream::connect(address).is_err().then_some(())));
     free.with_context(|| format!("somebody listens at {address} already: end that first"))?;
     let mut shell = Command::new("sh");
-    shell.args(["-c", command]);
+    // Not as the shell's child: it is measured, and ended, by its process id.
+    shell.args(["-c", &format!("exec {command}")]);
     let mut process = spawn("bench-proxy", shell)?;
     wait_for("the proxy to listen at 127.0.0.1:1324", PATIENCE, || {
         process.still_runs().with_context(|| process.log().unwrap_or_default())?;
