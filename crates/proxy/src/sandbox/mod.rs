@@ -46,10 +46,10 @@ pub struct Sandbox {
     readable: bool,
 }
 
-/// Restricts the calling thread, and all that it will start, for good. Only the files
-/// `readable`, and what is in the folders of it, whatever lies there at the time, can still be opened, and
-/// only to read. What the kernel
-/// lacks is left out; without Landlock, which alone tells one file from another, nothing is readable.
+/// Restricts the calling thread, and all that it will start, for good. Only the files `readable`, and
+/// what is in the folders of it, whatever lies there at the time, can still be opened, and only to
+/// read. What the kernel lacks is left out; without Landlock, which alone tells one file from another,
+/// nothing is readable.
 ///
 /// Must come after [`drop_all`](crate::privilege::drop_all), after the listeners and before any
 /// other thread.
