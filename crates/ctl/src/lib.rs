@@ -1,0 +1,12 @@
+//! What a person or a script asks of a running daemon, over its control socket (docs/CONTROL.md). The
+//! program `bip324ctl` is [`cli`] and one module per command, each of which asks through [`client`].
+//!
+//! Everything that came from a peer, or was named by another user, passes [`printable`] before it
+//! reaches a terminal.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod client;
+pub mod exit;
+pub mod printable;
