@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, ensure};
-use bip324_config::{GroupName, Layers, Log};
+use bip324_config::{GroupName, Layers};
 use bip324_proxy::cli::Cli;
 use bip324_proxy::reload::{self, Reload};
 use bip324_proxy::{
-    Config, Current, Kernel, Stats, Tcp, activation, allocator, listen, notify, owner_of,
+    Config, Current, Kernel, Stats, Tcp, activation, allocator, listen, log, notify, owner_of,
     privilege, sandbox, serve,
 };
 use clap::Parser;
@@ -25,9 +25,6 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
-use tracing_subscriber::fmt;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -68,7 +65,7 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     allocator::return_large_buffers();
     let passed = activation::take()?;
     let said = configuration.settings();
-    let level = log(said.log);
+    let level = log::start(said.log);
     let group = privilege::clients_group(said.group.as_ref().map(GroupName::as_str))?;
     if privilege::check_identity(group)? {
         warn!("the daemon's user is a member of the clients' group: it should not be");
@@ -99,15 +96,6 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.context("cannot start threads")?;
     runtime.block_on(run_until_told(listeners, live, reload))
-}
-
-/// Logs to standard error, at a level that may change.
-fn log(level: Option<Log>) -> reload::Level {
-    let (level, handle) = tracing_subscriber::reload::Layer::new(reload::level(level));
-    let ansi = io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false);
-    tracing_subscriber::registry().with(level).with(lines).init();
-    handle
 }
 
 /// Serves until the first signal to stop, and drains until the second.

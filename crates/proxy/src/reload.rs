@@ -5,18 +5,15 @@ use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bip324_config::{Change, Error, Layers, Log, Reader};
+use bip324_config::{Change, Error, Layers, Reader};
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
-use tracing_subscriber::{Registry, reload};
 
 use crate::cli::Cli;
 use crate::config::Config;
+use crate::log::{self, Level};
 use crate::notify;
-
-/// The log level, which may change.
-pub type Level = reload::Handle<LevelFilter, Registry>;
 
 /// What a reload starts from, and what it changes.
 pub struct Reload<'a> {
@@ -87,6 +84,7 @@ impl Reload<'_> {
         if !waiting.is_empty() {
             line += &format!("; only at the next start: {waiting}");
         }
+        let line = shortened(line);
 
         let Config { timeouts, watchdog, .. } = Config::clone(&self.config.borrow());
         let config = Config { timeouts, watchdog, ..new.settings().clone().into() };
@@ -95,7 +93,7 @@ impl Reload<'_> {
             warn!("there are file descriptors for {most} sessions only: see LimitNOFILE");
         }
         self.config.send_replace(Arc::new(config));
-        let [before, after] = [&self.current, &new].map(|layers| level(layers.settings().log));
+        let [before, after] = [&self.current, &new].map(|layers| log::level(layers.settings().log));
         // Said under the more talkative of the two levels.
         self.set_level(before.max(after));
         if waiting.is_empty() && weaker.is_empty() {
@@ -114,20 +112,20 @@ impl Reload<'_> {
     }
 }
 
-fn texts(changes: impl Iterator<Item = Change>) -> String {
-    changes.map(|change| change.to_string()).collect::<Vec<_>>().join(", ")
+/// systemd ignores a status of more than 4096 bytes, and would wait for the end of the reload.
+fn shortened(mut line: String) -> String {
+    if line.len() > LONGEST_LINE {
+        let end = (0..=LONGEST_LINE).rev().find(|&end| line.is_char_boundary(end));
+        line.truncate(end.unwrap_or_default());
+        line += " ...";
+    }
+    line
 }
 
-/// What of the log is shown at this level.
-pub fn level(log: Option<Log>) -> LevelFilter {
-    match log.unwrap_or_default() {
-        Log::Off => LevelFilter::OFF,
-        Log::Error => LevelFilter::ERROR,
-        Log::Warn => LevelFilter::WARN,
-        Log::Info => LevelFilter::INFO,
-        Log::Debug => LevelFilter::DEBUG,
-        Log::Trace => LevelFilter::TRACE,
-    }
+const LONGEST_LINE: usize = 2000;
+
+fn texts(changes: impl Iterator<Item = Change>) -> String {
+    changes.map(|change| change.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What the sandbox has to leave readable for a reload: `folder`, and where the `files` really are that

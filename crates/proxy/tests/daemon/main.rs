@@ -30,6 +30,8 @@ mod handshake;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod packets;

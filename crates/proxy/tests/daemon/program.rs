@@ -18,6 +18,7 @@ use nix::unistd::geteuid;
 use tokio::net::TcpStream;
 
 use crate::harness::*;
+use crate::journal::Journal;
 
 /// `bip324-proxy --direct any` on a free port, as an unprivileged user.
 pub(crate) struct Program {
@@ -54,6 +55,30 @@ impl Program {
         let mut command = unprivileged(Command::new("env"));
         command.env(name, path).envs(variables.iter().copied());
         Ok((Self::start_in(folder, command, &LISTEN)?, notifications))
+    }
+
+    /// With these variables.
+    pub(crate) fn start_in_environment(variables: &[(&str, &str)]) -> Result<Self> {
+        let mut command = unprivileged(Command::new("env"));
+        command.envs(variables.iter().copied());
+        Self::start_by(command, &[])
+    }
+
+    /// With a journal that reads its standard error, and takes entries.
+    pub(crate) fn start_with_journal(arguments: &[&str]) -> Result<(Self, Journal)> {
+        ensure!(geteuid().is_root(), "run this test as root");
+        let folder = Folder::new()?;
+        let journal = Journal::open(&folder.0)?;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", WITH_JOURNAL]).arg(&journal.folder);
+        command.args(["setpriv", &format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}")]);
+        command.arg("--clear-groups").arg(program(&folder)?).args(["--direct", "any"]).args(LISTEN);
+        command.args(arguments).arg("--config").arg(configure(&folder, "")?);
+        let process = Process::spawn("daemon", command, &folder.0)?;
+        let ready = journal.wait_for("ready, listening on ")?;
+        let address = ready.get("MESSAGE").and_then(|line| line.rsplit(' ').next());
+        let (address, id) = (address.context("no address")?.parse()?, process.id());
+        Ok((Self { process, folder, address, id }, journal))
     }
 
     /// With a limit to its open files that it cannot raise.
@@ -325,6 +350,17 @@ pub(crate) fn field(status: &str, name: &str) -> Result<String> {
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     Ok(value.with_context(|| format!("no {name}"))?.trim().to_owned())
 }
+
+/// Puts the folder $0 where the journal's sockets are, and names standard error as systemd does.
+const WITH_JOURNAL: &str = r#"
+    set -e
+    mount -t tmpfs none /run
+    mkdir -p /run/systemd/journal
+    mount --bind "$0" /run/systemd/journal
+    JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2)
+    export JOURNAL_STREAM
+    exec "$@"
+"#;
 
 /// A free port.
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];

@@ -78,6 +78,19 @@ async fn a_reload_changes_what_it_can_and_says_what() -> Result<()> {
     Ok(())
 }
 
+/// systemd would ignore a longer one, and with it that the reload is over.
+#[tokio::test]
+async fn a_change_too_long_to_tell_is_cut() -> Result<()> {
+    let (mut program, manager) = Program::start_configured("")?;
+    let ports: Vec<u16> = (10_000..13_000).collect();
+    program.configure(&format!("direct_ports = {ports:?}\n"))?;
+    let line = reload(&mut program)?;
+    ensure!(line.contains("direct_ports from [8333, ") && line.ends_with(" ..."), "{line}");
+    let status = told(&manager)?;
+    ensure!(status.len() < 2100 && line.ends_with(&status), "{} bytes", status.len());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_bad_file_changes_nothing_and_is_said_in_one_line() -> Result<()> {
     let (mut program, manager) = Program::start_configured("direct = 'any'\n")?;
