@@ -7,6 +7,9 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Command([u8; COMMAND_LEN]);
 
+/// Message types with a short id that is ever sent: 1 to this.
+pub const SHORT_TYPES: usize = 28;
+
 /// Length of the message type field.
 pub const COMMAND_LEN: usize = 12;
 
@@ -63,10 +66,22 @@ impl Command {
     }
 }
 
-impl fmt::Debug for Command {
+/// The name of the message type with this short id of those ever sent; `None` for other numbers.
+pub fn short_name(id: u8) -> Option<&'static str> {
+    SHORT_NAMES.get(usize::from(id).checked_sub(1)?).copied()
+}
+
+/// The name; whatever is no printable ASCII is escaped.
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.0.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        write!(f, "\"{}\"", self.0.get(..end).unwrap_or_default().escape_ascii())
+        write!(f, "{}", self.0.get(..end).unwrap_or_default().escape_ascii())
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
     }
 }
 
@@ -88,7 +103,7 @@ const fn u128_of(bytes: &[u8; COMMAND_LEN]) -> u128 {
 }
 
 /// Ids 1..=28 in order. Core: `V2_MESSAGE_IDS` (net.cpp).
-const SHORT_NAMES: [&str; 28] = [
+const SHORT_NAMES: [&str; SHORT_TYPES] = [
     "addr",
     "block",
     "blocktxn",
@@ -178,6 +193,7 @@ mod tests {
         for id in 1..=28 {
             let command = Command::from_short_id(id).unwrap();
             assert_eq!(command.short_id(), Some(id), "{command:?}");
+            assert_eq!(short_name(id), Some(command.to_string().as_str()));
             assert!(command.is_valid() && command.is_known());
         }
         assert_eq!(Command::from_short_id(14), Command::new("inv"));
@@ -195,6 +211,7 @@ mod tests {
     fn undefined_ids_stand_for_nothing() {
         for id in std::iter::once(0).chain(29..=36).chain(38..=255) {
             assert_eq!(Command::from_short_id(id), None, "id {id}");
+            assert_eq!(short_name(id), None, "id {id}");
         }
     }
 

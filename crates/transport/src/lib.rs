@@ -21,6 +21,7 @@
 
 pub mod command;
 pub mod limits;
+pub mod tally;
 mod translate;
 pub mod v1;
 pub mod v2;

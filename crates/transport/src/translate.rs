@@ -1,9 +1,10 @@
 //! Translation of whole buffers of messages, v1 to v2 and back. Payloads are carried, never parsed.
 
-use crate::command::{COMMAND_LEN, Command};
+use crate::command::{COMMAND_LEN, Command, SHORT_TYPES};
 use crate::limits::{BATCH, GARBAGE_TERMINATOR_LEN, MAX_PAYLOAD};
+use crate::tally::Tally;
 use crate::v1::{self, HEADER_LEN, Header, Magic};
-use crate::v2::{self, Decoded, GarbageScan, PacketReader, PacketWriter};
+use crate::v2::{self, Decoded, GarbageScan, PACKET_OVERHEAD, PacketReader, PacketWriter};
 
 /// How far a translation came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub struct Sender {
     magic: Magic,
     packets: PacketWriter,
     counts: SentCounts,
+    tally: Tally,
 }
 
 /// What a [`Sender`] did.
@@ -39,7 +41,7 @@ pub struct SentCounts {
 impl Sender {
     pub(crate) const fn new(magic: Magic, packets: PacketWriter) -> Self {
         let counts = SentCounts { messages: 0, dropped_checksum: 0, dropped_type: 0 };
-        Self { magic, packets, counts }
+        Self { magic, packets, counts, tally: Tally::new() }
     }
 
     /// Appends a packet to `out` for every complete message in `input`. What Core's v1 receiver
@@ -73,6 +75,11 @@ impl Sender {
         &self.counts
     }
 
+    /// What was translated since this was last drained, by type.
+    pub const fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
     fn message(&mut self, header: &Header, payload: &[u8], out: &mut Vec<u8>) {
         if !header.command.is_valid() {
             self.counts.dropped_type += 1;
@@ -80,14 +87,20 @@ impl Sender {
             self.counts.dropped_checksum += 1;
         } else {
             self.counts.messages += 1;
-            match header.command.short_id() {
-                Some(id) => self.packets.write(&[id], payload, out),
+            let (id, kind) = match header.command.short_id() {
+                Some(id) => {
+                    self.packets.write(&[id], payload, out);
+                    (id, 1)
+                }
                 None => {
                     let [a, b, c, d, e, f, g, h, i, j, k, l] = header.command.to_bytes();
                     let long = [LONG_FORM, a, b, c, d, e, f, g, h, i, j, k, l];
                     self.packets.write(&long, payload, out);
+                    (0, long.len())
                 }
-            }
+            };
+            let packet = PACKET_OVERHEAD + kind + payload.len();
+            self.tally.add(id, header.command, payload.len(), packet);
         }
     }
 }
@@ -102,6 +115,7 @@ pub struct Receiver {
     state: State,
     packets: PacketReader,
     counts: ReceivedCounts,
+    tally: Tally,
 }
 
 /// Named after what comes next, as Core's `RecvState`.
@@ -129,7 +143,8 @@ pub struct ReceivedCounts {
 impl Receiver {
     pub(crate) const fn new(magic: Magic, packets: PacketReader, scan: GarbageScan) -> Self {
         let counts = ReceivedCounts { messages: 0, decoys: 0, dropped: 0 };
-        Self { magic, state: State::Garbage(scan), packets, counts }
+        let (state, tally) = (State::Garbage(scan), Tally::new());
+        Self { magic, state, packets, counts, tally }
     }
 
     /// Decrypts complete packets in `input`, in place, and appends their messages to `out`. Only
@@ -167,7 +182,10 @@ impl Receiver {
                     match self.state {
                         _ if ignore => self.counts.decoys += 1,
                         State::Application => match message(self.magic, contents, out) {
-                            Some(()) => self.counts.messages += 1,
+                            Some(Message { id, command, payload }) => {
+                                self.counts.messages += 1;
+                                self.tally.add(id, command, payload, length);
+                            }
                             None => self.counts.dropped += 1,
                         },
                         _ => self.state = State::Application,
@@ -186,17 +204,35 @@ impl Receiver {
     pub const fn counts(&self) -> &ReceivedCounts {
         &self.counts
     }
+
+    /// What was translated since this was last drained, by type.
+    pub const fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+/// A message that was received.
+struct Message {
+    /// Of its type; 0 if that has none.
+    id: u8,
+    command: Command,
+    /// Bytes.
+    payload: usize,
 }
 
 /// Appends the v1 message that a packet's `contents` stand for; `None` if v1 has none. Core:
 /// `V2Transport::GetMessageType` (net.cpp).
-fn message(magic: Magic, contents: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let (command, payload) = match contents.split_first()? {
+fn message(magic: Magic, contents: &[u8], out: &mut Vec<u8>) -> Option<Message> {
+    let (id, command, payload) = match contents.split_first()? {
         (&LONG_FORM, rest) => {
             let (command, payload) = rest.split_first_chunk::<COMMAND_LEN>()?;
-            (Command::from_bytes(*command), payload)
+            let command = Command::from_bytes(*command);
+            (command.short_id().unwrap_or(0), command, payload)
         }
-        (&id, payload) => (Command::from_short_id(id)?, payload),
+        (&id, payload) => {
+            let command = Command::from_short_id(id)?;
+            (if usize::from(id) > SHORT_TYPES { 0 } else { id }, command, payload)
+        }
     };
     if !command.is_valid() || payload.len() > MAX_PAYLOAD {
         return None;
@@ -204,7 +240,7 @@ fn message(magic: Magic, contents: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.reserve(HEADER_LEN + payload.len());
     out.extend_from_slice(&Header::for_payload(magic, command, payload).encode());
     out.extend_from_slice(payload);
-    Some(())
+    Some(Message { id, command, payload: payload.len() })
 }
 
 /// First byte of contents whose type follows in full.

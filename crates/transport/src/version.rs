@@ -1,4 +1,4 @@
-//! The two places of a VERSION payload that the proxy may look at. Translation never does.
+//! The two places of a VERSION payload that the proxy looks at. Translation never does.
 //!
 //! Offsets: 20 addr_recv services, 28 addr_recv ip\[16\], 44 port (big endian), 46 addr_from,
 //! 72 nonce, 80 user agent (CompactSize and bytes), then height and relay, both optional, and
@@ -15,6 +15,13 @@ pub fn addr_recv(payload: &[u8]) -> Option<SocketAddrV6> {
     let (ip, rest) = rest.split_first_chunk::<16>()?;
     let port = u16::from_be_bytes(*rest.first_chunk()?);
     Some(SocketAddrV6::new(Ipv6Addr::from(*ip), port, 0, 0))
+}
+
+/// The BIP14 user agent, whatever its bytes. `None` if the payload ends before it does, or its length is
+/// more than 65535.
+pub fn user_agent(payload: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = read_compact_size(payload.get(USER_AGENT..)?)?;
+    rest.get(..length)
 }
 
 /// The same payload with `agent` (such as `name:1.0`) appended to its BIP14 user agent; everything
@@ -67,7 +74,8 @@ fn write_compact_size(length: usize, out: &mut Vec<u8>) {
 }
 
 const ADDR_RECV_IP: usize = 28;
-const USER_AGENT: usize = 80;
+/// Where the user agent begins, with its length.
+pub const USER_AGENT: usize = 80;
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +103,17 @@ mod tests {
         for length in [79, 80, 85, 86, 300] {
             bytes.resize(length, 0);
             assert_eq!(addr_recv(&bytes), Some(expected));
+        }
+    }
+
+    #[test]
+    fn b10_user_agent_is_read_once_it_is_complete() {
+        for agent in [&b""[..], b"/Satoshi:29.0.0/", &[0xFF; 252], &[b'a'; 253], &[b'a'; 256]] {
+            let whole = payload(agent, b"tail");
+            assert_eq!(user_agent(&whole), Some(agent));
+            for length in 0..whole.len() - 4 {
+                assert_eq!(user_agent(&whole[..length]), None, "cut at {length}");
+            }
         }
     }
 

@@ -25,4 +25,6 @@ mod properties;
 #[cfg(test)]
 mod randomness;
 #[cfg(test)]
+mod tally;
+#[cfg(test)]
 mod vectors;
