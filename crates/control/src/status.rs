@@ -26,6 +26,8 @@ pub struct Status {
     pub accepted: u64,
     /// Of these, those answered as a canary.
     pub canaries: u64,
+    /// Times that accepting a connection failed, as where descriptors or memory are scarce.
+    pub accept_failures: u64,
     /// Connections refused or broken off, by reason (docs/CONTROL.md lists them); those of 0 are left out.
     pub refused: BTreeMap<String, u64>,
     /// Sessions that ended in a panic: always 0, or there is a bug.

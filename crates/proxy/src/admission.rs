@@ -36,6 +36,8 @@ struct Seat(Arc<Seats>);
 /// What a session takes while it lives, its buffers apart.
 #[derive(Debug)]
 pub(crate) struct Ticket {
+    /// The user that the client's socket belongs to.
+    pub(crate) owner: Option<u32>,
     _session: Seat,
     _direct: Option<(Seat, Place)>,
     _memory: Share,
@@ -75,18 +77,21 @@ impl Admission {
         let Config { max_sessions, max_direct_per_user, .. } = **self.config.borrow();
         let session = self.sessions.take(max_sessions).ok_or(Full::Sessions(max_sessions))?;
         let memory = self.memory.share(SESSION)?;
-        let direct = match origin {
+        let (owner, direct) = match origin {
             Ok(Origin::Direct) => {
                 // The last quarter is for redirected connections: one user can have thousands of
                 // uids (subuid(5)), and a quota for each.
                 let seat = self.direct_sessions.take(max_sessions - max_sessions / 4);
                 let seat = seat.ok_or(Full::Direct)?;
-                let place = self.direct.take((self.owner_of)(client, ours), max_direct_per_user);
-                Some((seat, place.ok_or(Full::User(max_direct_per_user))?))
+                let owner = (self.owner_of)(client, ours);
+                let place = self.direct.take(owner, max_direct_per_user);
+                (owner, Some((seat, place.ok_or(Full::User(max_direct_per_user))?)))
             }
-            _ => None,
+            // The client's socket knows nothing of the redirect.
+            Ok(Origin::Redirected(destination)) => ((self.owner_of)(client, destination), None),
+            _ => (None, None),
         };
-        Ok(Some(Ticket { _session: session, _direct: direct, _memory: memory }))
+        Ok(Some(Ticket { owner, _session: session, _direct: direct, _memory: memory }))
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     /// Every byte received so far, from the first on; at most about [`MAX_OPENING`].
     pub(crate) received: Buffer,
+    /// How many bytes those were, of which some may be used and dropped by now.
+    pub(crate) read: u64,
 }
 
 /// Why a client is not served.
@@ -40,7 +42,7 @@ pub(crate) enum Error {
 
 impl Client {
     pub(crate) fn new(stream: TcpStream, memory: &Arc<Memory>) -> Self {
-        Self { stream, received: Buffer::new(memory) }
+        Self { stream, received: Buffer::new(memory), read: 0 }
     }
 
     /// Reads until the first 16 bytes say how the client starts. Cancel-safe.
@@ -88,7 +90,10 @@ impl Client {
     async fn read(&mut self) -> Result<(), Error> {
         match socket::read_some(&self.stream, &mut self.received, READ).await {
             Ok(0) => Err(Error::Closed),
-            Ok(_) => Ok(()),
+            Ok(read) => {
+                self.read += read as u64;
+                Ok(())
+            }
             Err(ReadError::Socket(error)) => Err(Error::Broken(error)),
             Err(ReadError::Memory(exhausted)) => Err(exhausted.into()),
         }

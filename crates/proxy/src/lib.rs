@@ -14,6 +14,7 @@
 
 pub mod activation;
 mod admission;
+mod agent;
 pub mod allocator;
 pub mod cli;
 mod client;
@@ -47,4 +48,4 @@ pub use original_dst::{Kernel, OriginalDst};
 pub use quota::{OwnerOf, owner_of};
 pub use server::serve;
 pub use socket::{Dial, Tcp};
-pub use stats::Stats;
+pub use stats::{Overview, Stats};

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
+use crate::agent::{Seen, Watch};
 use crate::memory::{Buffer, Exhausted, Memory};
 use crate::socket::{self, ReadError};
 use crate::stats::{Flow, Live};
@@ -36,6 +37,8 @@ pub(crate) struct Pipe {
     pub(crate) input: Buffer,
     /// Translated and not written.
     pub(crate) output: Buffer,
+    /// What looks for the user agent, until it is found.
+    pub(crate) watch: Option<Box<Watch>>,
 }
 
 /// One direction of a session.
@@ -69,10 +72,12 @@ pub(crate) enum Error {
     V2(#[from] v2::Error),
     #[error(transparent)]
     Memory(#[from] Exhausted),
+    #[error("closed through the control socket")]
+    Closed,
 }
 
 /// Runs both directions to their ends. Each passes on the FIN of its source; an error in one ends
-/// the other. Dropping the future ends both.
+/// the other, and [`Live::close`] both, as does dropping the future.
 pub(crate) async fn run(
     client: &Arc<TcpStream>,
     peer: &Arc<TcpStream>,
@@ -88,17 +93,26 @@ pub(crate) async fn run(
     };
     spawn(client, peer, up, |live| &live.to_peer);
     spawn(peer, client, down, |live| &live.to_client);
-    let result = match next(&mut directions).await {
-        Ok(()) => finish(&mut directions, live).await,
-        // The other direction reads from the socket that failed here: what came before may be left.
-        Err(error @ Error::Write(_)) => {
-            let _ = timeout(LAST_WORDS, next(&mut directions)).await;
-            Err(error)
-        }
-        Err(error) => Err(error),
+    let result = tokio::select! {
+        biased;
+        result = both(&mut directions, live) => result,
+        () = live.closing() => Err(Error::Closed),
     };
     directions.shutdown().await;
     result
+}
+
+/// Waits for both directions to end well, or for the first that does not. Cancel-safe.
+async fn both(directions: &mut JoinSet<Result<(), Error>>, live: &Live) -> Result<(), Error> {
+    match next(directions).await {
+        Ok(()) => finish(directions, live).await,
+        // The other direction reads from the socket that failed here: what came before may be left.
+        Err(error @ Error::Write(_)) => {
+            let _ = timeout(LAST_WORDS, next(directions)).await;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits for the second direction after the first has ended well. A side that has closed its whole
@@ -127,7 +141,12 @@ async fn next(directions: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> 
 impl Pipe {
     /// A pipe that translates `input` first.
     pub(crate) fn new(codec: Codec, input: Buffer, memory: &Arc<Memory>) -> Self {
-        Self { codec, input, output: Buffer::new(memory) }
+        Self { codec, input, output: Buffer::new(memory), watch: None }
+    }
+
+    /// The same, which looks for the user agent in what passes first: v1 messages.
+    pub(crate) fn watched(self) -> Self {
+        Self { watch: Some(Box::default()), ..self }
     }
 }
 
@@ -172,25 +191,35 @@ impl Direction {
     }
 
     fn translate(&mut self, done: usize) -> Result<Progress, Error> {
-        let Pipe { codec, input, output } = &mut self.pipe;
+        let flow = (self.flow)(&self.live);
+        let Pipe { codec, input, output, watch } = &mut self.pipe;
         let rest = input.get_mut(done..).unwrap_or_default();
-        let (progress, dropped) = match codec {
+        let progress = match codec {
             Codec::Encrypt(sender) => {
                 output.reserve(output_room(rest.len()))?;
-                let progress = output.append(|output| sender.translate(rest, output))?;
-                (progress, sender.counts().dropped_checksum + sender.counts().dropped_type)
+                let progress = output.append(|output| sender.translate(rest, output));
+                let dropped = sender.counts().dropped_checksum + sender.counts().dropped_type;
+                flow.count(sender.tally(), dropped);
+                progress?
             }
             Codec::Decrypt(receiver) => {
                 output.reserve(output_room(rest.len()))?;
-                let progress = output.append(|output| receiver.translate(rest, output))?;
-                (progress, receiver.counts().dropped)
+                let progress = output.append(|output| receiver.translate(rest, output));
+                let dropped = receiver.counts().dropped;
+                flow.count(receiver.tally(), dropped);
+                progress?
             }
             Codec::Splice => {
                 std::mem::swap(input, output);
-                (Progress { consumed: 0, wants: 1 }, 0)
+                Progress { consumed: 0, wants: 1 }
             }
         };
-        self.flow().dropped.store(dropped, Relaxed);
+        if let Some(Seen::All(agent)) = watch.as_mut().map(|watch| watch.look(output)) {
+            *watch = None;
+            if let Some(agent) = agent {
+                let _ = flow.agent.set(agent);
+            }
+        }
         Ok(progress)
     }
 
@@ -303,10 +332,25 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::stats::{Kind, Stats};
+    use crate::stats::{Beginning, Kind, Registration, Stats};
 
     fn memory() -> Arc<Memory> {
         Memory::new(64 << 20, Arc::default())
+    }
+
+    fn register(kind: Kind) -> Registration {
+        let destination = "203.0.113.2:8333".parse().unwrap();
+        let beginning = Beginning {
+            kind,
+            client: "127.0.0.1:40000".parse().unwrap(),
+            owner: None,
+            redirected: true,
+            destination,
+            magic: None,
+            session_id: None,
+            accepted: Instant::now(),
+        };
+        Arc::new(Stats::default()).register(beginning, Flow::default(), Flow::default())
     }
 
     /// A connection: the relay's end and the far one.
@@ -320,8 +364,7 @@ mod tests {
     async fn spliced() -> (JoinHandle<Result<(), Error>>, TcpStream, TcpStream) {
         let (client, far_client) = connection().await;
         let (peer, far_peer) = connection().await;
-        let to = "203.0.113.2:8333".parse().unwrap();
-        let session = Arc::new(Stats::default()).register(Kind::Fallback, to, None);
+        let session = register(Kind::Fallback);
         let relay = tokio::spawn(async move {
             let pipe = || Pipe::new(Codec::Splice, Buffer::new(&memory()), &memory());
             run(&client, &peer, pipe(), pipe(), &session.live).await
@@ -333,8 +376,7 @@ mod tests {
     async fn after_a_long_message() -> Direction {
         let (from, _) = connection().await;
         let to = Arc::clone(&from);
-        let destination = "203.0.113.2:8333".parse().unwrap();
-        let session = Arc::new(Stats::default()).register(Kind::V2, destination, None);
+        let session = register(Kind::V2);
         let mut pipe = Pipe::new(Codec::Splice, Buffer::new(&memory()), &memory());
         pipe.input.reserve(4_000_000).unwrap();
         pipe.output.reserve(4_000_000).unwrap();

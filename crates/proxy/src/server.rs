@@ -20,7 +20,7 @@ use crate::memory::Memory;
 use crate::original_dst::OriginalDst;
 use crate::pins::Pins;
 use crate::quota::OwnerOf;
-use crate::session::{self, Shared};
+use crate::session::{self, Arrival, Shared};
 use crate::socket::{self, Dial};
 use crate::stats::Stats;
 use crate::throttle::Throttle;
@@ -141,7 +141,9 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
             Ok(ticket) => ticket,
             Err(full) => return self.refuse(&stream, full, now),
         };
-        let session = session::run(Arc::clone(&self.shared), stream, origin, now);
+        let owner = ticket.as_ref().and_then(|ticket| ticket.owner);
+        let arrival = Arrival { stream, client: peer, origin, owner, at: now };
+        let session = session::run(Arc::clone(&self.shared), arrival);
         self.sessions.spawn(async move {
             session.await;
             drop(ticket);
@@ -162,6 +164,7 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
     /// accept(2) fails when the system runs out of descriptors or memory, or when a client is gone
     /// already: never for good.
     fn failed(&mut self, error: &io::Error) {
+        self.shared.stats.count_accept_failure();
         if self.backoff.failed(Instant::now()) {
             warn!("cannot accept connections, trying again: {error}");
         }

@@ -1,10 +1,11 @@
 //! One connection's life, from accept to the end of its relay.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bip324_transport::v1::{HEADER_LEN, Magic};
+use bip324_transport::v2::SessionId;
 use bip324_transport::version;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -13,13 +14,13 @@ use tracing::{debug, info, warn};
 
 use crate::client::{self, Client};
 use crate::config::{Config, Current, Direct, Fallback};
-use crate::destination::{self, Origin, Own, Refusal};
+use crate::destination::{self, Origin, Own, Refusal, canonical};
 use crate::memory::{Buffer, Memory};
 use crate::pins::Pins;
 use crate::relay::{self, Codec, Pipe};
 use crate::sniff::Start;
 use crate::socket::{self, Dial};
-use crate::stats::{Kind, Live, Reason, Registration, Stats};
+use crate::stats::{Beginning, Flow, Kind, Reason, Registration, Stats};
 use crate::throttle::Throttle;
 use crate::upstream::{self, Budget, Encrypted, Peer};
 
@@ -36,11 +37,25 @@ pub(crate) struct Shared<D> {
     pub(crate) throttle: Throttle,
 }
 
+/// What is known of a connection as it is accepted.
+pub(crate) struct Arrival {
+    pub(crate) stream: TcpStream,
+    pub(crate) client: SocketAddr,
+    pub(crate) origin: Result<Origin, Refusal>,
+    /// The user that the client's socket belongs to.
+    pub(crate) owner: Option<u32>,
+    pub(crate) at: Instant,
+}
+
 /// A session on its way to its relay.
 struct Session<'a, D> {
     shared: &'a Shared<D>,
     /// As it was when the session began.
     config: Arc<Config>,
+    client: SocketAddr,
+    owner: Option<u32>,
+    redirected: bool,
+    accepted: Instant,
 }
 
 /// Why a connection was not served to its regular end. No text names an address.
@@ -66,13 +81,8 @@ enum Error {
 }
 
 /// Serves one accepted connection to its end. Dropping the future closes both sides.
-pub(crate) async fn run<D: Dial>(
-    shared: Arc<Shared<D>>,
-    stream: TcpStream,
-    origin: Result<Origin, Refusal>,
-    accepted: Instant,
-) {
-    let Err(error) = serve(&shared, stream, origin, accepted).await else {
+pub(crate) async fn run<D: Dial>(shared: Arc<Shared<D>>, arrival: Arrival) {
+    let Err(error) = serve(&shared, arrival).await else {
         return;
     };
     let (reason, now) = (error.reason(), Instant::now());
@@ -88,8 +98,10 @@ pub(crate) async fn run<D: Dial>(
                 warn!("session ended: {error}{suppressed}");
             }
         }
-        Error::Client(client::Error::Closed | client::Error::Broken(_)) | Error::Relay(_) => {
-            debug!("session over: {error}");
+        // Told as it ended.
+        Error::Relay(_) => {}
+        Error::Client(client::Error::Closed | client::Error::Broken(_)) => {
+            debug!("no session: {error}");
         }
         _ => {
             if let Some(suppressed) = shared.throttle.pass(reason, now) {
@@ -99,18 +111,17 @@ pub(crate) async fn run<D: Dial>(
     }
 }
 
-async fn serve<D: Dial>(
-    shared: &Shared<D>,
-    stream: TcpStream,
-    origin: Result<Origin, Refusal>,
-    accepted: Instant,
-) -> Result<(), Error> {
+async fn serve<D: Dial>(shared: &Shared<D>, arrival: Arrival) -> Result<(), Error> {
+    let Arrival { stream, client, origin, owner, at: accepted } = arrival;
     if origin == Ok(Origin::Canary) {
         return answer_canary(&stream, &shared.stats).await;
     }
+    let config = Arc::clone(&shared.config.borrow());
+    let redirected = matches!(origin, Ok(Origin::Redirected(_)));
+    let session =
+        Session { shared, config, client: canonical(client), owner, redirected, accepted };
     // On the heap only as long as it takes: an idle session is far smaller than its beginning.
-    let session = Session { shared, config: Arc::clone(&shared.config.borrow()) };
-    let established = Box::pin(session.establish(stream, origin, accepted)).await?;
+    let established = Box::pin(session.establish(stream, origin)).await?;
     relay(established).await
 }
 
@@ -139,7 +150,6 @@ impl<D: Dial> Session<'_, D> {
         self,
         stream: TcpStream,
         origin: Result<Origin, Refusal>,
-        accepted: Instant,
     ) -> Result<Established, Error> {
         // Until the relay stands, every way out of here shows the client a reset, as an unreachable
         // peer would.
@@ -156,18 +166,16 @@ impl<D: Dial> Session<'_, D> {
             _ => (&self.shared.memory, timeouts.client_prefix),
         };
         let mut client = Client::new(stream, memory);
-        let end = accepted + prefix;
+        let end = self.accepted + prefix;
         let start = timeout_at(end, client.start()).await.map_err(|_| client::Error::Silent)??;
         match (origin, start) {
-            (Origin::Redirected(to), Start::V1(magic)) => {
-                self.translate(client, to, magic, accepted).await
-            }
+            (Origin::Redirected(to), Start::V1(magic)) => self.translate(client, to, magic).await,
             (Origin::Redirected(_), Start::V2) if !self.config.passthrough => {
                 Err(Error::PassthroughOff)
             }
             (Origin::Redirected(to), Start::V2) => {
                 let end = Instant::now() + timeouts.connect;
-                self.splice(client, to, Kind::Passthrough, end).await
+                self.splice(client, to, None, end).await
             }
             (_, Start::V1(magic)) => {
                 let version = timeout_at(end, client.version()).await;
@@ -175,7 +183,7 @@ impl<D: Dial> Session<'_, D> {
                 let payload = client.received.get(HEADER_LEN..length).unwrap_or_default();
                 let wanted = version::addr_recv(payload).map(SocketAddr::V6);
                 let to = destination::permit_direct(wanted, &self.config, &self.shared.own)?;
-                self.translate(client, to, magic, accepted).await
+                self.translate(client, to, magic).await
             }
             (_, Start::V2) => Err(Error::DirectV2),
         }
@@ -187,12 +195,11 @@ impl<D: Dial> Session<'_, D> {
         mut client: Client,
         to: SocketAddr,
         magic: Magic,
-        accepted: Instant,
     ) -> Result<Established, Error> {
         // A hopeless VERSION is refused before anybody is dialled for it.
         client::version_length(&client.received)?;
         let timeouts = &self.config.timeouts;
-        let budget = Budget::new(accepted, Instant::now(), timeouts);
+        let budget = Budget::new(self.accepted, Instant::now(), timeouts);
         let peer = self.dial(&mut client, to, budget.connect_end(timeouts)).await?;
         let silence_end = budget.silence_end(Instant::now(), self.config.fallback, timeouts);
         let agent = self.config.user_agent_suffix.then_some(USER_AGENT);
@@ -203,20 +210,47 @@ impl<D: Dial> Session<'_, D> {
         match shaken {
             Ok(encrypted) => {
                 self.shared.pins.add(to, Instant::now());
-                let Client { stream: client, received } = client;
-                let Encrypted { stream: peer, session, received: input, to_client: output } =
-                    encrypted;
-                let up = Pipe::new(Codec::Encrypt(Box::new(session.sender)), received, &memory);
-                let codec = Codec::Decrypt(Box::new(session.receiver));
-                let down = Pipe { codec, input, output };
-                let registration = self.shared.stats.register(Kind::V2, to, Some(session.id));
-                Ok(Established { client, peer, up, down, registration })
+                Ok(self.encrypted(client, to, magic, encrypted))
             }
             Err(upstream::Error::NotV2) if self.config.fallback == Fallback::V1 => {
-                self.fall_back(client, to, budget.fallback_end(timeouts)).await
+                self.fall_back(client, to, magic, budget.fallback_end(timeouts)).await
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn encrypted(
+        &self,
+        client: Client,
+        to: SocketAddr,
+        magic: Magic,
+        encrypted: Encrypted,
+    ) -> Established {
+        let Client { stream: client, received, read } = client;
+        let memory = Arc::clone(received.memory());
+        let Encrypted { stream: peer, session, client_agent, .. } = encrypted;
+        let (from_peer, to_peer) = encrypted.carried;
+        let up = Pipe::new(Codec::Encrypt(Box::new(session.sender)), received, &memory);
+        let codec = Codec::Decrypt(Box::new(session.receiver));
+        let down =
+            Pipe { output: encrypted.to_client, ..Pipe::new(codec, encrypted.received, &memory) };
+        let beginning = self.beginning(Kind::V2, to, Some(magic), Some(session.id));
+        let mut to_peer = Flow::carried(read, to_peer);
+        to_peer.agent = client_agent.map(OnceLock::from).unwrap_or_default();
+        let to_client = Flow::carried(from_peer, 0);
+        let registration = self.shared.stats.register(beginning, to_peer, to_client);
+        Established { client, peer, up, down: down.watched(), registration }
+    }
+
+    const fn beginning(
+        &self,
+        kind: Kind,
+        destination: SocketAddr,
+        magic: Option<Magic>,
+        session_id: Option<SessionId>,
+    ) -> Beginning {
+        let Self { client, owner, redirected, accepted, .. } = *self;
+        Beginning { kind, client, owner, redirected, destination, magic, session_id, accepted }
     }
 
     /// Dials once more and speaks v1, in plaintext: VERSION goes out here for the first time.
@@ -224,29 +258,37 @@ impl<D: Dial> Session<'_, D> {
         &self,
         client: Client,
         to: SocketAddr,
+        magic: Magic,
         end: Instant,
     ) -> Result<Established, Error> {
         if self.shared.pins.holds(to, Instant::now()) {
             return Err(Error::Downgrade);
         }
         debug!(%to, "falling back to v1");
-        self.splice(client, to, Kind::Fallback, end).await
+        self.splice(client, to, Some(magic), end).await
     }
 
-    /// Dials, until `end`, and carries the bytes as they are, those received so far first.
+    /// Dials, until `end`, and carries the bytes as they are, those received so far first: v1 messages
+    /// of this network, or v2.
     async fn splice(
         &self,
         mut client: Client,
         to: SocketAddr,
-        kind: Kind,
+        magic: Option<Magic>,
         end: Instant,
     ) -> Result<Established, Error> {
         let peer = self.dial(&mut client, to, end).await?;
-        let Client { stream: client, received } = client;
+        let Client { stream: client, received, read } = client;
         let memory = Arc::clone(received.memory());
         let up = Pipe::new(Codec::Splice, received, &memory);
         let down = Pipe::new(Codec::Splice, Buffer::new(&memory), &memory);
-        let registration = self.shared.stats.register(kind, to, None);
+        let (kind, up, down) = match magic {
+            Some(_) => (Kind::Fallback, up.watched(), down.watched()),
+            None => (Kind::Passthrough, up, down),
+        };
+        let beginning = self.beginning(kind, to, magic, None);
+        let stats = &self.shared.stats;
+        let registration = stats.register(beginning, Flow::carried(read, 0), Flow::default());
         Ok(Established { client, peer, up, down, registration })
     }
 
@@ -267,15 +309,26 @@ impl<D: Dial> Session<'_, D> {
 /// Relays until the end of the session. A client that then must not take it for a regular one gets
 /// a reset, after everything that is written.
 async fn relay(established: Established) -> Result<(), Error> {
-    let Established { client, peer, up, down, registration } = established;
+    let Established { client, peer, up, down, mut registration } = established;
     socket::finish_on_close(&client).map_err(client::Error::Broken)?;
-    let live = &registration.live;
-    let session_id = live.session_id.map(tracing::field::display);
-    debug!(to = %live.destination, kind = ?live.kind, session_id, "session established");
+    let live = Arc::clone(&registration.live);
+    let Beginning { kind, destination: to, session_id, .. } = live.beginning;
+    let session_id = session_id.map(tracing::field::display);
+    debug!(%to, ?kind, session_id, id = live.id, "session established");
     let (client, peer) = (Arc::new(client), Arc::new(peer));
-    let result = relay::run(&client, &peer, up, down, live).await;
-    let Live { destination, to_peer, to_client, .. } = &**live;
-    debug!(to = %destination, session_id, ?to_peer, ?to_client, "session ended");
+    let result = relay::run(&client, &peer, up, down, &live).await;
+    let reason = match &result {
+        Ok(()) => "finished".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    debug!(%to, ?kind, session_id, id = live.id, "session ended: {reason}");
+    registration.end(reason);
+    drop(registration);
+    if matches!(result, Err(relay::Error::Closed)) {
+        // Whatever is on its way: both ends learn of it at once.
+        let _ = (socket::reset_on_close(&client), socket::reset_on_close(&peer));
+        return Ok(result?);
+    }
     // It learns of the end at once, whatever the client is still owed.
     drop(peer);
     if result.is_err() {
@@ -312,6 +365,7 @@ impl Error {
             }
             Self::Upstream(_) => Reason::Handshake,
             Self::Downgrade => Reason::Downgrade,
+            Self::Relay(relay::Error::Closed) => Reason::Closed,
             Self::Relay(_) => Reason::Broken,
         }
     }
@@ -348,7 +402,9 @@ mod tests {
             stats: Arc::default(),
             throttle: Throttle::default(),
         });
-        let session = run(shared, stream, Err(Refusal::Untracked), Instant::now());
+        let (client, origin) = (stream.local_addr().unwrap(), Err(Refusal::Untracked));
+        let arrival = Arrival { stream, client, origin, owner: None, at: Instant::now() };
+        let session = run(shared, arrival);
         assert!(size_of_val(&session) < 2048, "{} bytes", size_of_val(&session));
     }
 }

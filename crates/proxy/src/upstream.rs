@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::agent;
 use crate::client::{self, Client};
 use crate::config::{Fallback, Timeouts};
 use crate::destination::Own;
@@ -29,6 +30,10 @@ pub(crate) struct Encrypted {
     pub(crate) received: Buffer,
     /// Translated for the client and not written yet.
     pub(crate) to_client: Buffer,
+    /// Bytes that the peer has sent, and been sent.
+    pub(crate) carried: (u64, u64),
+    /// The client's user agent.
+    pub(crate) client_agent: Option<Box<str>>,
 }
 
 /// Why there is no session with the peer. No text names its address.
@@ -158,6 +163,7 @@ pub(crate) async fn handshake(
     let version = peer.while_connected(timeout_at(end, client.version())).await?;
     let length = version.map_err(|_| client::Error::Silent)??;
     let message = client.received.get(..length).unwrap_or_default();
+    let client_agent = agent::of_version(message.get(HEADER_LEN..).unwrap_or_default());
     let message = with_user_agent(message, user_agent);
     let mut flight = Buffer::new(&peer.memory);
     flight.reserve(VERSION_PACKET + relay::output_room(message.len()))?;
@@ -168,7 +174,9 @@ pub(crate) async fn handshake(
 
     within(end, client, peer.send(&flight)).await?;
     let to_client = within(end, client, peer.establish(&mut session.receiver)).await?;
-    Ok(Encrypted { stream: peer.stream, session, received: peer.received, to_client })
+    let Peer { stream, received, read, sent, .. } = peer;
+    let carried = (read as u64, sent as u64);
+    Ok(Encrypted { stream, session, received, to_client, carried, client_agent })
 }
 
 /// A peer in the middle of the handshake.
@@ -176,6 +184,8 @@ pub(crate) struct Peer {
     stream: TcpStream,
     /// Received and not used yet.
     received: Buffer,
+    /// Bytes received.
+    read: usize,
     /// Bytes handed to the kernel.
     sent: usize,
     memory: Arc<Memory>,
@@ -184,7 +194,8 @@ pub(crate) struct Peer {
 impl Peer {
     /// A peer that has just been connected to.
     pub(crate) fn new(stream: TcpStream, memory: &Arc<Memory>) -> Self {
-        Self { stream, received: Buffer::new(memory), sent: 0, memory: Arc::clone(memory) }
+        let memory = Arc::clone(memory);
+        Self { stream, received: Buffer::new(&memory), read: 0, sent: 0, memory }
     }
 
     /// Sends the first flight and waits for the first byte of the answer.
@@ -257,7 +268,10 @@ impl Peer {
     async fn read(&mut self) -> Result<(), Error> {
         match socket::read_some(&self.stream, &mut self.received, READ).await {
             Ok(0) => Err(Error::Closed),
-            Ok(_) => Ok(()),
+            Ok(read) => {
+                self.read += read;
+                Ok(())
+            }
             Err(ReadError::Socket(error)) => Err(Error::Broken(error)),
             Err(ReadError::Memory(exhausted)) => Err(exhausted.into()),
         }

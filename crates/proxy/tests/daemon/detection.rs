@@ -79,7 +79,7 @@ async fn e2_a_client_that_speaks_v2_is_spliced_through() -> Result<()> {
         ensure!(client.message().await? == (command("block"), vec![2; 5000]));
     }
     ensure!(daemon.stats.served(Kind::Passthrough) == 1);
-    ensure!(daemon.stats.sessions()[0].session_id.is_none());
+    ensure!(daemon.stats.sessions()[0].beginning.session_id.is_none());
     client.wire.finish().await?;
     ensure!(session.wire.rest().await? == (vec![], End::Fin));
     Ok(())

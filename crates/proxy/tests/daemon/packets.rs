@@ -159,7 +159,8 @@ async fn c19_what_v1_cannot_say_is_dropped_and_an_unknown_type_passes() -> Resul
 async fn c20_session_ids_are_equal() -> Result<()> {
     let daemon = Daemon::start_default().await?;
     let (_client, session) = daemon.open().await?;
-    let ids: Vec<_> = daemon.stats.sessions().iter().map(|live| live.session_id).collect();
+    let ids: Vec<_> =
+        daemon.stats.sessions().iter().map(|live| live.beginning.session_id).collect();
     ensure!(ids == [Some(session.id)], "{ids:?}, not {:?}", session.id);
     Ok(())
 }
