@@ -2,7 +2,6 @@
 //! a stream of events. For any tokio runtime.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,11 +9,12 @@ use bip324_control::{
     Answer, Code, Detail, Event, PROTOCOL, Refusal, Request, Scope, Session, Status, Version, line,
     parse,
 };
-use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use crate::process::group_of;
 
 /// Why the daemon could not be asked, or would not do it.
 #[derive(Debug, thiserror::Error)]
@@ -288,7 +288,7 @@ impl Error {
             io::ErrorKind::NotFound => Self::NoSocket(path),
             io::ErrorKind::ConnectionRefused => Self::NotRunning(path),
             io::ErrorKind::PermissionDenied => {
-                let group = group_of(&path);
+                let group = group_of(&path).unwrap_or_else(|| "bip324".to_owned());
                 Self::NotPermitted { path, group }
             }
             _ => Self::Socket(path, error),
@@ -304,13 +304,6 @@ impl Error {
             _ => false,
         }
     }
-}
-
-/// The group that may connect to the socket.
-fn group_of(path: &Path) -> String {
-    let gid = std::fs::metadata(path).map(|file| Gid::from_raw(file.gid()));
-    let group = gid.ok().and_then(|gid| Group::from_gid(gid).ok().flatten());
-    group.map_or_else(|| "bip324".to_owned(), |group| group.name)
 }
 
 fn unexpected(answer: &Answer) -> Error {

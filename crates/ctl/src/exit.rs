@@ -58,6 +58,9 @@ pub enum Error {
     /// The kernel failed or refused.
     #[error("{0}")]
     System(&'static str, #[source] io::Error),
+    /// What was given to `verify` is no session id.
+    #[error("{0}")]
+    NoId(String),
     /// On its way.
     #[error("`{0}` is not there yet")]
     Missing(&'static str),
@@ -70,6 +73,7 @@ impl Error {
         match self {
             Self::Client(error) => of_client(error),
             Self::System(..) => Exit::OsErr,
+            Self::NoId(_) => Exit::DataErr,
             Self::Missing(_) => Exit::Software,
         }
     }

@@ -6,7 +6,20 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod exit;
+pub mod id;
 pub mod printable;
+pub mod process;
+pub mod rules;
+pub mod saved;
+pub mod session;
+pub mod sessions;
+pub mod status;
+pub mod table;
+pub mod terminal;
+pub mod units;
+pub mod verify;
+pub mod words;

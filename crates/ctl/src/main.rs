@@ -11,6 +11,7 @@ use bip324_ctl::cli::{self, Cli, Command};
 use bip324_ctl::client::Client;
 use bip324_ctl::exit::{Error, Exit, Outcome};
 use bip324_ctl::printable::{json, printable};
+use bip324_ctl::{check, session, sessions, status, verify};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -45,11 +46,11 @@ async fn command(socket: &Path, command: &Command) -> Outcome {
     match command {
         Command::Close(arguments) => close(socket, arguments).await,
         Command::Log(arguments) => log(socket, arguments).await,
-        Command::Status(_) => Err(Error::Missing("status")),
-        Command::Sessions(_) => Err(Error::Missing("sessions")),
-        Command::Session(_) => Err(Error::Missing("session")),
-        Command::Verify(_) => Err(Error::Missing("verify")),
-        Command::Check(_) => Err(Error::Missing("check")),
+        Command::Status(output) => status::run(socket, *output).await,
+        Command::Sessions(output) => sessions::run(socket, *output).await,
+        Command::Session(arguments) => session::run(socket, arguments).await,
+        Command::Verify(arguments) => verify::run(socket, arguments).await,
+        Command::Check(output) => check::run(socket, *output).await,
         Command::Top => Err(Error::Missing("top")),
         Command::Web(_) => Err(Error::Missing("web")),
     }

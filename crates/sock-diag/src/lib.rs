@@ -26,6 +26,8 @@ pub struct SockDiag {
 pub struct Owner {
     /// User that made the socket; as seen from this process's user namespace.
     pub uid: u32,
+    /// Number of the socket, by which /proc/PID/fd names it.
+    pub inode: u32,
 }
 
 impl SockDiag {
@@ -50,9 +52,7 @@ impl SockDiag {
         // Port 0 belongs to no connection, so that the lookup goes on to the listeners.
         let nobody = SocketAddr::new(address.ip(), 0);
         let found = self.find(address, nobody)?;
-        Ok(found
-            .filter(|socket| socket.state == TCP_LISTEN)
-            .map(|socket| Owner { uid: socket.uid }))
+        Ok(found.filter(|socket| socket.state == TCP_LISTEN).map(Found::owner))
     }
 
     /// Owner of the connected socket with these two addresses, seen from that socket: `local` is
@@ -69,7 +69,7 @@ impl SockDiag {
             // A socket without an inode has no process any more, and its uid reads 0.
             socket.state != TCP_LISTEN && socket.inode != 0
         };
-        Ok(self.find(local, remote)?.filter(connected).map(|socket| Owner { uid: socket.uid }))
+        Ok(self.find(local, remote)?.filter(connected).map(Found::owner))
     }
 
     /// Whether there is a connected socket with these two addresses, as in [`Self::connection`], its
@@ -100,6 +100,12 @@ struct Found {
     state: u8,
     uid: u32,
     inode: u32,
+}
+
+impl Found {
+    const fn owner(self) -> Owner {
+        Owner { uid: self.uid, inode: self.inode }
+    }
 }
 
 /// A `struct nlmsghdr` and a `struct inet_diag_req_v2` (linux/netlink.h, linux/inet_diag.h).
@@ -210,15 +216,21 @@ const ANSWER_LIMIT: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
 
     use nix::unistd::getuid;
     use socket2::{Domain, Socket, Type};
 
     use super::*;
 
-    fn me() -> Option<Owner> {
-        Some(Owner { uid: getuid().as_raw() })
+    /// Who owns this socket of ours, as /proc has it.
+    fn me(socket: &impl AsRawFd) -> Option<Owner> {
+        let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        let link = link.into_os_string().into_string().unwrap();
+        let inode = link.strip_prefix("socket:[").unwrap().strip_suffix(']').unwrap();
+        Some(Owner { uid: getuid().as_raw(), inode: inode.parse().unwrap() })
     }
 
     fn listen(address: &str) -> (TcpListener, SocketAddr) {
@@ -235,12 +247,12 @@ mod tests {
         {
             let (listener, address) = listen(bound);
             let asked = SocketAddr::new(asked.parse().unwrap(), address.port());
-            assert_eq!(diag.listener(asked).unwrap(), me(), "{bound}");
+            assert_eq!(diag.listener(asked).unwrap(), me(&listener), "{bound}");
             drop(listener);
             assert_eq!(diag.listener(asked).unwrap(), None, "{bound}");
         }
-        let (_listener, address) = listen("[::1]:0");
-        assert_eq!(diag.listener(address).unwrap(), me());
+        let (listener, address) = listen("[::1]:0");
+        assert_eq!(diag.listener(address).unwrap(), me(&listener));
         let other = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
         assert_eq!(diag.listener(other).unwrap(), None);
     }
@@ -252,8 +264,8 @@ mod tests {
             let (listener, address) = listen(bound);
             let client = TcpStream::connect(address).unwrap();
             let (server, peer) = listener.accept().unwrap();
-            assert_eq!(diag.connection(peer, address).unwrap(), me());
-            assert_eq!(diag.connection(address, peer).unwrap(), me());
+            assert_eq!(diag.connection(peer, address).unwrap(), me(&client));
+            assert_eq!(diag.connection(address, peer).unwrap(), me(&server));
             // Its process has closed it, and it still waits for the other side's end.
             drop(client);
             assert_eq!(diag.connection(peer, address).unwrap(), None);
@@ -267,9 +279,10 @@ mod tests {
         let mut diag = SockDiag::open().unwrap();
         let (listener, address) = listen("[::]:0");
         let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-        let _client = TcpStream::connect((mapped, address.port())).unwrap();
+        let client = TcpStream::connect((mapped, address.port())).unwrap();
         let (server, peer) = listener.accept().unwrap();
-        assert_eq!(diag.connection(peer, server.local_addr().unwrap()).unwrap(), me());
+        let found = diag.connection(peer, server.local_addr().unwrap()).unwrap();
+        assert_eq!(found, me(&client));
     }
 
     /// Any user may bind a socket to a device: that must not hide who owns it.
@@ -282,7 +295,7 @@ mod tests {
             client.bind_device(Some(b"lo")).unwrap();
             client.connect(&address.into()).unwrap();
             let (_server, peer) = listener.accept().unwrap();
-            assert_eq!(diag.connection(peer, address).unwrap(), me());
+            assert_eq!(diag.connection(peer, address).unwrap(), me(&client));
         }
     }
 

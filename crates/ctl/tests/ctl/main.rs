@@ -3,4 +3,9 @@
 #[cfg(test)]
 mod client; // what can be at the other end
 #[cfg(test)]
+mod commands; // what each prints
+#[cfg(test)]
+#[path = "../../src/sample.rs"]
+mod sample; // facts for a scripted one
+#[cfg(test)]
 mod server; // the scripted one
