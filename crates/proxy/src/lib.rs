@@ -39,6 +39,7 @@ pub mod sniff;
 mod socket;
 pub mod stats;
 mod throttle;
+pub mod unix_listener;
 mod upstream;
 mod watchdog;
 
