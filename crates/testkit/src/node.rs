@@ -141,15 +141,19 @@ impl<'lab> Node<'lab> {
     }
 
     /// Starts a node on the host that knows nobody yet: see [`Self::download`]. Its data goes to the
-    /// folder `data`, and v2 is on or off.
+    /// folder `data`, and `options` say the rest.
     ///
     /// # Errors
     ///
     /// As [`Self::start`].
-    pub fn downloader(lab: &'lab Lab, identity: Identity, data: PathBuf, v2: bool) -> Result<Self> {
-        let v2 = format!("-v2transport={}", u8::from(v2));
-        let options = [v2, "-listen=0".into(), "-connect=0".into(), "-debug=0".into()];
-        Self::spawn(lab, &lab.host, identity, Network::Regtest, data, &options)
+    pub fn downloader(
+        lab: &'lab Lab,
+        identity: Identity,
+        data: PathBuf,
+        options: &[&str],
+    ) -> Result<Self> {
+        let words = [&["-listen=0", "-connect=0", "-debug=0"], options].concat();
+        Self::spawn(lab, &lab.host, identity, Network::Regtest, data, &strings(&words))
     }
 
     fn spawn(

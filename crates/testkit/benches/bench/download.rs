@@ -26,34 +26,54 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     if options.against.is_some() {
         return left_out("nodes name no address of a test network in addr_recv");
     }
-    let (mut v2, mut v1) = (Paired::default(), Paired::default());
+    let (mut v2, mut v1, mut steady) = <(Paired, Paired, Paired)>::default();
     Lab::run(|lab| {
         let node = Node::keeping(lab, chain::folder(lab)?)?;
         let_packets_be_long(&lab.host, &lab.peer)?;
         rules::up(lab)?;
         let daemon = Daemon::start_quietly(lab, &[])?;
+        let seconds = |way, more: &[&str]| download(lab, &node, way, more);
         for _ in 0..ROUNDS {
-            let native = download(lab, &node, Identity::Supplementary, "v2", true)?;
-            let through = download(lab, &node, Identity::Setpriv, "v2", false)?;
-            let plain = download(lab, &node, Identity::Supplementary, "v1", false)?;
-            v2.add(through, native);
-            v1.add(through, plain);
+            let through = seconds(Way::Redirect, &[])?;
+            v2.add(through, seconds(Way::V2, &[])?);
+            v1.add(through, seconds(Way::V1, &[])?);
+            steady.add(seconds(Way::Redirect, &[STEADY])?, seconds(Way::V2, &[STEADY])?);
         }
         drop(daemon);
         node.stop()
     })?;
-    let row = |beside, rounds: &Paired, limit| {
-        let name = format!("{NAME}, beside {beside}");
+    let row = |which, rounds: &Paired, limit| {
+        let name = format!("{NAME}, {which}");
         Row::Measured(Figure::paired(&name, "s", rounds, Target::AtMost(limit)))
     };
-    Ok(vec![row("v2 between the nodes", &v2, 1.05), row("plain v1", &v1, 1.15)])
+    Ok(vec![
+        row("beside v2", &v2, 1.05),
+        row("beside plain v1", &v1, 1.15),
+        row("never pausing, v2", &steady, 1.05),
+    ])
 }
 
-/// Seconds of a whole download by a node that speaks v2 itself or does not, once `seen` is the
-/// transport that the other node sees.
-fn download(lab: &Lab, node: &Node<'_>, identity: Identity, seen: &str, v2: bool) -> Result<f64> {
+/// How the two nodes reach each other.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By v2 of their own.
+    V2,
+    /// By v1, with nothing between them.
+    V1,
+    /// By v1, redirected.
+    Redirect,
+}
+
+/// Seconds of a whole download, by a client with `more` options, once the other node sees the transport
+/// that it should.
+fn download(lab: &Lab, node: &Node<'_>, way: Way, more: &[&str]) -> Result<f64> {
+    let (identity, option, seen) = match way {
+        Way::V2 => (Identity::Supplementary, "-v2transport=1", "v2"),
+        Way::V1 => (Identity::Supplementary, "-v2transport=0", "v1"),
+        Way::Redirect => (Identity::Setpriv, "-v2transport=0", "v2"),
+    };
     let data = lab.home().join("download");
-    let client = Node::downloader(lab, identity, data.clone(), v2)?;
+    let client = Node::downloader(lab, identity, data.clone(), &[&[option], more].concat())?;
     node.wait_for_no_peer(PATIENCE)?;
     let start = Instant::now();
     client.download(SocketAddr::new(Family::V4.peer(), PORT), chain::HEIGHT)?;
@@ -65,6 +85,10 @@ fn download(lab: &Lab, node: &Node<'_>, identity: Identity, seen: &str, v2: bool
     fs::remove_dir_all(data)?;
     Ok(seconds)
 }
+
+/// A node with 5 MB of messages before it reads no more, and looks again after up to 50 ms: it would
+/// not with room for 100 MB.
+const STEADY: &str = "-maxreceivebuffer=100000";
 
 const NAME: &str = "download of 310 MB";
 
