@@ -448,7 +448,37 @@ mod tests {
         assert!(direction.pipe.input.capacity() >= READ);
     }
 
+    /// Of what a peer says after a pause most is short, and thousands of sessions may be told at once.
+    #[tokio::test]
+    async fn a_message_after_a_pause_takes_little_memory_and_a_burst_gets_large_reads() {
+        let mut direction = after_a_long_message().await;
+        let (from, mut far) = connection().await;
+        direction.from = from;
+        direction.pipe.input = Buffer::new(&memory());
+        direction.room = FIRST_READ;
+        far.write_all(&[7; 100]).await.unwrap();
+        assert!(direction.fill(1).await.unwrap());
+        assert!(direction.pipe.input.capacity() < 16 << 10);
+        assert_eq!(direction.room, FIRST_READ);
+
+        let sent = 100 + 4 * READ;
+        let writer = tokio::spawn(async move { far.write_all(&[7; 4 * READ]).await.map(|()| far) });
+        assert!(direction.fill(sent).await.unwrap());
+        assert_eq!((direction.pipe.input.len(), direction.room), (sent, READ));
+        writer.await.unwrap().unwrap();
+    }
+
     /// The clock jumps whenever everything waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_gives_the_buffers_back_and_the_next_read_is_a_small_one() {
+        let mut direction = after_a_long_message().await;
+        let (from, _far) = connection().await;
+        direction.from = from;
+        assert!(timeout(IDLE * 2, direction.wait()).await.is_err());
+        assert_eq!((direction.pipe.input.capacity(), direction.pipe.output.capacity()), (0, 0));
+        assert_eq!(direction.room, FIRST_READ);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_half_closed_session_lasts_while_bytes_flow() {
         let (relay, mut far_client, mut far_peer) = spliced().await;
