@@ -42,6 +42,10 @@ pub enum Command {
     /// Watch the sessions, full screen
     Top,
     /// Serve the same as a page for a browser on this host, read-only
+    ///
+    /// Prints the page's address. It ends in a token, new at each start: whoever has the whole address
+    /// sees on the page what the user who started this may see, other users of this host too. Who
+    /// only reaches the port sees nothing.
     Web(Web),
 }
 
@@ -92,9 +96,12 @@ pub struct Web {
     /// Address to serve at
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:1326")]
     pub listen: SocketAddr,
-    /// Serve at an address that other hosts reach, too: whoever reaches it sees the sessions
+    /// Serve at an address that other hosts reach, too: unencrypted
     #[arg(long)]
     pub i_know: bool,
+    /// Write the page's address to this file as well, for the user and the group of this process
+    #[arg(long, value_name = "PATH")]
+    pub url_file: Option<PathBuf>,
 }
 
 /// Log levels, the quietest first.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use bip324_control::Code;
 
-use crate::client;
+use crate::{client, web};
 
 /// An exit code. The comments are what scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,9 @@ pub enum Error {
     /// The daemon could not be asked, or would not do it.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// There is no page.
+    #[error(transparent)]
+    Web(#[from] web::Error),
     /// The kernel failed or refused.
     #[error("{0}")]
     System(&'static str, #[source] io::Error),
@@ -72,8 +75,9 @@ impl Error {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Client(error) => of_client(error),
-            Self::System(..) => Exit::OsErr,
             Self::NoId(_) => Exit::DataErr,
+            Self::Web(web::Error::Exposed(_)) => Exit::Usage,
+            Self::Web(_) | Self::System(..) => Exit::OsErr,
             Self::Missing(_) => Exit::Software,
         }
     }

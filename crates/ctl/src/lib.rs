@@ -22,4 +22,5 @@ pub mod table;
 pub mod terminal;
 pub mod units;
 pub mod verify;
+pub mod web;
 pub mod words;

@@ -52,7 +52,7 @@ async fn command(socket: &Path, command: &Command) -> Outcome {
         Command::Verify(arguments) => verify::run(socket, arguments).await,
         Command::Check(output) => check::run(socket, *output).await,
         Command::Top => Err(Error::Missing("top")),
-        Command::Web(_) => Err(Error::Missing("web")),
+        Command::Web(arguments) => web(socket, arguments).await,
     }
 }
 
@@ -67,6 +67,11 @@ async fn log(socket: &Path, arguments: &cli::Log) -> Outcome {
     let level = Client::connect(socket).await?.log(arguments.level.clone()).await?;
     let text = format!("{}\n", printable(&level));
     Ok((if arguments.output.json { json(&Answer::Log { level }) } else { text }, Exit::Ok))
+}
+
+async fn web(socket: &Path, arguments: &cli::Web) -> Outcome {
+    bip324_ctl::web::run(socket, arguments).await?;
+    Ok((String::new(), Exit::Ok))
 }
 
 fn complain(line: &str) {

@@ -50,6 +50,7 @@ pub(crate) fn status() -> Status {
         served: ByKind { v2: 1190, passthrough: 14, fallback: 1 },
         accepted: 1250,
         canaries: 6,
+        accept_failures: 0,
         refused: [("not_v2".to_owned(), 7), ("unreachable".to_owned(), 30)].into(),
         panics: 0,
         handshakes: Handshakes {

@@ -1,0 +1,163 @@
+// One session in full: its id, to compare with the peer's owner, and its messages by type.
+
+import { by, element, say } from "./element.js";
+import { session as ask } from "./feed.js";
+import { KINDS, bytes, duration, groups, number, share, time } from "./words.js";
+
+export class Detail {
+  chosen = null;
+  #detail = null;
+  #over = "";
+  #asked = 0;
+  #leave;
+
+  constructor(leave) {
+    this.#leave = leave;
+    by("detail-close").addEventListener("click", () => this.close());
+    by("detail").addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.close();
+    });
+  }
+
+  async open(entry) {
+    Object.assign(this, { chosen: entry.session.id });
+    this.#detail = null;
+    this.#over = "";
+    by("detail").hidden = false;
+    by("detail-body").replaceChildren(...frame(entry.session));
+    say(by("detail-title"), `Session ${entry.session.id}`);
+    by("detail-title").focus();
+    by("detail").scrollIntoView({ block: "nearest" });
+    await this.refresh(entry);
+  }
+
+  close() {
+    const left = this.chosen;
+    this.chosen = null;
+    by("detail").hidden = true;
+    this.#leave(left);
+  }
+
+  end(reason) {
+    this.#over = `This session is over: ${reason}.`;
+    say(by("over"), this.#over);
+    by("over").hidden = false;
+  }
+
+  // Asks again at most once in two seconds: the counts by type are not in the stream.
+  async refresh(entry) {
+    if (this.chosen === null) return;
+    if (entry) {
+      show(entry);
+    }
+    const now = performance.now();
+    const number = this.chosen;
+    if (this.#over || (this.#detail && now - this.#asked < 2000)) return;
+    this.#asked = now;
+    try {
+      const detail = await ask(number);
+      if (this.chosen !== number || !detail) return;
+      this.#detail = detail;
+      types(by("detail-types"), detail.to_client, detail.to_peer);
+    } catch {
+      // The stream tells that the daemon or the server is away.
+    }
+  }
+}
+
+// Both directions' messages, the most bytes first.
+export function types(box, toClient, toPeer) {
+  box.replaceChildren(...[["Received", toClient], ["Sent", toPeer]].filter(([, list]) => list.length > 0).map(([title, list]) =>
+    element("div", { class: "scroll", role: "region", "aria-label": `${title} messages`, tabindex: "0" },
+      element("table", { class: "plain" },
+        element("caption", {}, title),
+        element("thead", {}, element("tr", {}, ...["Type", "Messages", "As v1", "As v2", "Saved"].map((head, i) =>
+          element("th", { scope: "col", class: i > 0 ? "number" : undefined }, head)))),
+        element("tbody", {}, ...list.map(typeRow))))));
+}
+
+function typeRow({ type, messages, client_bytes: v1, peer_bytes: v2 }) {
+  const cells = [number(messages), bytes(v1), bytes(v2), share(v1 - v2, v1)];
+  return element("tr", {}, element("th", { scope: "row" }, type), ...cells.map((text) => element("td", { class: "number" }, text)));
+}
+
+function frame(session) {
+  return [
+    element("p", { id: "over", class: "notice", role: "status", hidden: true }),
+    ...(session.session_id ? identity(session.session_id) : [element("p", { class: "quiet" }, session.kind === "fallback"
+      ? "No session id: this session is v1, in plaintext."
+      : "No session id that the daemon knows: the client speaks v2 itself. Its own log or RPC shows it.")]),
+    element("dl", { id: "detail-facts", class: "pairs" }),
+    element("div", { id: "detail-types" }),
+  ];
+}
+
+function identity(id) {
+  const copied = element("span", { role: "status", class: "quiet" });
+  const button = element("button", { type: "button" }, "Copy session id");
+  button.addEventListener("click", async () => say(copied, await copy(id) ? "Copied." : "Not possible here: select it and copy."));
+  const answer = element("p", { role: "status", id: "compared" });
+  const input = element("input", { id: "compare", autocomplete: "off", spellcheck: "false", "aria-describedby": "compared" });
+  input.addEventListener("input", () => compare(answer, id, input.value));
+  return [
+    element("h3", { id: "id-title" }, "Session id"),
+    element("p", { class: "id code", "aria-labelledby": "id-title" }, ...groups(id).map((group) => element("span", {}, `${group} `))),
+    element("p", { class: "actions" }, button, copied),
+    element("p", {}, element("label", { for: "compare" }, "Compare with what the peer’s owner sees"), input),
+    answer,
+  ];
+}
+
+// In any grouping and case.
+function compare(answer, id, text) {
+  const given = text.toLowerCase().replace(/[^0-9a-z]/g, "");
+  const wrong = groups(id).findIndex((group, i) => !group.startsWith(given.slice(4 * i, 4 * i + 4)));
+  const verdict = given === "" ? "" : given === id ? "same" : wrong >= 0 || given.length > 64 ? "other" : "part";
+  answer.dataset.verdict = verdict;
+  say(answer, { "": "", same: "The same: nobody is in between.", part: `The same so far: ${given.length} of 64 digits.`, other: `Another one, from group ${Math.max(wrong, 0) + 1} on. This is not the session that they see.` }[verdict]);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function show({ session, began }) {
+  const { to_peer: up, to_client: down } = session;
+  const v1 = up.client_bytes + down.client_bytes;
+  const v2 = up.peer_bytes + down.peer_bytes;
+  const translated = session.kind === "v2";
+  const pairs = [
+    ["Peer", session.destination],
+    ["Peer’s agent", session.peer_agent ?? "–"],
+    ["Transport", KINDS[session.kind]],
+    ["Network", session.network ?? "–"],
+    ["Client", session.process ? `${session.process.name}, process ${session.process.pid}` : session.client],
+    ["Client’s agent", session.client_agent ?? "–"],
+    ["Connection", session.redirected ? "redirected" : "made to the daemon itself"],
+    ["Age", duration(performance.now() - began)],
+    ["Handshake", time(session.handshake)],
+    ["Received", sides(down, translated)],
+    ["Sent", sides(up, translated)],
+    ["Saved", translated ? `${bytes(v1 - v2)}, ${share(v1 - v2, v1)}` : "–"],
+    ["Last received, sent", `${down.last ?? "–"}, ${up.last ?? "–"}`],
+    ["Left out", number(up.dropped + down.dropped)],
+  ];
+  const list = by("detail-facts");
+  if (list.children.length !== pairs.length) {
+    list.replaceChildren(...pairs.map(() => element("div", {}, element("dt"), element("dd"))));
+  }
+  pairs.forEach(([name, value], i) => {
+    say(list.children[i].children[0], name);
+    say(list.children[i].children[1], value);
+  });
+}
+
+function sides(flow, translated) {
+  const messages = `${number(flow.messages)} messages`;
+  return translated ? `${bytes(flow.peer_bytes)} as v2, ${bytes(flow.client_bytes)} as v1, ${messages}` : bytes(flow.peer_bytes);
+}

@@ -1,0 +1,102 @@
+// What the page knows: the daemon's status, its sessions, and what grew in each of the last seconds.
+
+const SECONDS = 300;
+const SPARKS = 30;
+const ENDED = 20;
+
+export class State {
+  reason = "";
+  up = false;
+  scope = "own";
+  status = null;
+  sessions = new Map();
+  samples = [];
+  ended = [];
+
+  take(message) {
+    if (message.feed === "up") this.#begin(message);
+    else if (message.feed === "down") this.#lose(message.reason);
+    else if (message.event === "opened") this.#put(message.session, 0);
+    else if (message.event === "closed") this.#end(message.session, message.reason);
+    else if (message.event === "traffic") this.#flow(message.status, message.sessions);
+  }
+
+  // Bytes a second each way, over the last two samples.
+  rates() {
+    const [before, now] = this.samples.slice(-2);
+    return now ? between(before, now) : { in: 0, out: 0 };
+  }
+
+  // One point a sample: seconds ago, and bytes a second each way.
+  points() {
+    const last = this.samples.at(-1);
+    return this.samples.slice(1).map((now, i) => ({
+      ago: (last.uptime - now.uptime) / 1000,
+      ...between(this.samples[i], now),
+    }));
+  }
+
+  #begin({ scope, status, sessions, history }) {
+    const old = this.sessions;
+    Object.assign(this, { up: true, reason: "", scope, status, samples: history });
+    this.sessions = new Map();
+    for (const session of sessions) {
+      const known = old.get(session.id);
+      this.#put(session, 0, known?.session.age <= session.age ? known.sparks : undefined);
+    }
+  }
+
+  #lose(reason) {
+    Object.assign(this, { up: false, reason });
+    this.sessions.clear();
+    this.samples = [];
+  }
+
+  #put(session, perSecond, sparks = []) {
+    const began = performance.now() - session.age;
+    this.sessions.set(session.id, { session, began, perSecond, sparks });
+  }
+
+  #end(session, reason) {
+    this.sessions.delete(session.id);
+    this.ended.unshift({ session, reason, at: new Date() });
+    this.ended.length = Math.min(this.ended.length, ENDED);
+  }
+
+  #flow(status, changed) {
+    const seconds = Math.max(0.05, (status.uptime - this.status.uptime) / 1000);
+    this.status = status;
+    this.samples.push(sample(status));
+    this.samples.splice(0, this.samples.length - SECONDS);
+    const before = new Map(changed.map(({ id }) => [id, carried(this.sessions.get(id)?.session)]));
+    for (const session of changed) {
+      this.#put(session, 0, this.sessions.get(session.id)?.sparks);
+    }
+    for (const [id, entry] of this.sessions) {
+      const grown = before.has(id) ? carried(entry.session) - before.get(id) : 0;
+      entry.perSecond = grown / seconds;
+      entry.sparks.push(entry.perSecond);
+      entry.sparks.splice(0, entry.sparks.length - SPARKS);
+    }
+  }
+}
+
+// Bytes on the peer's side, both ways.
+export const carried = (session) =>
+  session ? session.to_peer.peer_bytes + session.to_client.peer_bytes : 0;
+
+function sample({ uptime, traffic }) {
+  return {
+    uptime,
+    to_peer: traffic.v2_to_peer.peer_bytes + traffic.spliced_to_peer.peer_bytes,
+    to_client: traffic.v2_to_client.peer_bytes + traffic.spliced_to_client.peer_bytes,
+  };
+}
+
+function between(before, now) {
+  const seconds = Math.max(0.05, (now.uptime - before.uptime) / 1000);
+  return {
+    in: Math.max(0, now.to_client - before.to_client) / seconds,
+    out: Math.max(0, now.to_peer - before.to_peer) / seconds,
+  };
+}
