@@ -474,7 +474,7 @@ mod tests {
         let mut direction = after_a_long_message().await;
         let (from, _far) = connection().await;
         direction.from = from;
-        assert!(timeout(IDLE * 2, direction.wait()).await.is_err());
+        assert!(timeout(IDLE * 2, direction.fill(1)).await.is_err());
         assert_eq!((direction.pipe.input.capacity(), direction.pipe.output.capacity()), (0, 0));
         assert_eq!(direction.room, FIRST_READ);
     }
