@@ -1,22 +1,24 @@
 //! One subscription to the control socket, for all browsers.
-//!
-//! A browser gets a JSON object a line. First, and again whenever it could not keep up or the daemon
-//! was gone, what holds: `{"feed":"up",...}`, or `{"feed":"down","reason":...}` while there is no
-//! daemon. In between the control protocol's events as they come.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use bip324_control::{Event, Scope, Session, Status, line};
+use bip324_control::{Event, Session, line};
 use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::client::{Client, Error, Subscription};
+use super::world::{Change, World};
+use crate::client::{Client, Error};
+use crate::process;
+use crate::rules::Rules;
+use crate::sessions::{Entry, client};
 
 /// What the browsers are told.
 #[derive(Debug)]
@@ -30,71 +32,94 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 pub(crate) struct Reader {
     feed: Arc<Feed>,
-    whole: bool,
+    behind: bool,
     lines: broadcast::Receiver<Bytes>,
-}
-
-/// What holds.
-#[derive(Debug, Serialize)]
-#[serde(tag = "feed", rename_all = "snake_case")]
-enum World {
-    Down {
-        reason: String,
-    },
-    Up {
-        scope: Scope,
-        status: Box<Status>,
-        #[serde(serialize_with = "values")]
-        sessions: BTreeMap<u64, Session>,
-        /// The last minutes, oldest first.
-        history: VecDeque<Sample>,
-    },
-}
-
-/// Bytes towards the peers' side by then.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Sample {
-    uptime: u64,
-    to_peer: u64,
-    to_client: u64,
 }
 
 /// Follows the daemon for ever, and a restarted one as well.
 pub(crate) async fn follow(feed: &Feed, socket: &Path) {
     loop {
         let Err(error) = subscribe(feed, socket).await;
-        feed.change(World::Down { reason: error.to_string() });
+        feed.replace(|world| world.lose(error.to_string()));
         sleep(RETRY).await;
+    }
+}
+
+/// One subscription, until it ends.
+async fn subscribe(feed: &Feed, socket: &Path) -> Result<Infallible, Error> {
+    let client = Client::connect(socket).await?;
+    let (subscription, mut events) = client.subscribe(INTERVAL).await?;
+    let listeners = subscription.status.listeners.clone();
+    let mut strangers = subscription.sessions.clone();
+    feed.replace(|world| world.begin(subscription));
+    loop {
+        let event = events.next().await?;
+        // A look at all processes costs as much as hundreds of events: one a second for all that came.
+        if matches!(event, Event::Traffic { .. }) && !strangers.is_empty() {
+            let found = find(std::mem::take(&mut strangers), listeners.clone()).await;
+            feed.change(Change::found(found));
+        }
+        if let Event::Opened { session } = &event {
+            strangers.push(session.clone());
+        }
+        feed.change(Change::of(event));
+    }
+}
+
+/// Who these sessions' clients are.
+async fn find(sessions: Vec<Session>, listeners: Vec<SocketAddr>) -> BTreeMap<u64, String> {
+    let look = move || {
+        let mut processes = process::clients(&sessions, &listeners);
+        let named = sessions.into_iter().map(|session| {
+            let id = session.id;
+            (id, client(&Entry { process: processes.remove(&id), session }))
+        });
+        named.collect()
+    };
+    spawn_blocking(look).await.unwrap_or_default()
+}
+
+/// Proves the rules again and again, while somebody looks.
+pub(crate) async fn watch_rules(feed: &Feed) {
+    loop {
+        if feed.lines.receiver_count() > 0 {
+            let port = feed.world().port();
+            if let Ok(rules) = spawn_blocking(move || Rules::prove(port)).await {
+                feed.change(Change::proven(rules));
+            }
+            sleep(PROOF).await;
+        } else {
+            sleep(RETRY).await;
+        }
     }
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        let world = World::Down { reason: "Not connected to the daemon yet.".to_owned() };
-        Self { world: Mutex::new(world), lines: broadcast::Sender::new(BEHIND) }
+        Self { world: Mutex::new(World::new()), lines: broadcast::Sender::new(BEHIND) }
     }
 }
 
 impl Feed {
     /// All that happens from now on, after what holds now.
     pub(crate) fn read(self: &Arc<Self>) -> Reader {
-        Reader { feed: Arc::clone(self), whole: true, lines: self.lines.subscribe() }
+        Reader { feed: Arc::clone(self), behind: true, lines: self.lines.subscribe() }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, to: World) {
+    fn replace(&self, change: impl FnOnce(&mut World)) {
         let mut world = self.world();
-        *world = to;
+        change(&mut world);
         self.tell(&*world);
     }
 
-    fn happen(&self, event: Event) {
+    fn change(&self, change: Change) {
         let mut world = self.world();
-        self.tell(&event);
-        world.happen(event);
+        self.tell(&change);
+        world.apply(change);
     }
 
     /// Nobody may be listening.
@@ -109,80 +134,26 @@ impl Reader {
     /// The next line. None once there are no more, which is never while [`follow`] runs.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if self.whole {
-                self.whole = false;
+            if self.behind {
+                self.behind = false;
                 let world = self.feed.world();
                 self.lines = self.feed.lines.subscribe();
                 return line(&*world).ok().map(Bytes::from);
             }
             match self.lines.recv().await {
                 Ok(line) => return Some(line),
-                Err(RecvError::Lagged(_)) => self.whole = true,
+                Err(RecvError::Lagged(_)) => self.behind = true,
                 Err(RecvError::Closed) => return None,
             }
         }
     }
 }
 
-impl World {
-    fn happen(&mut self, event: Event) {
-        let Self::Up { status, sessions, history, .. } = self else { return };
-        match event {
-            Event::Opened { session } => {
-                sessions.insert(session.id, session);
-            }
-            Event::Closed { session, .. } => {
-                sessions.remove(&session.id);
-            }
-            Event::Traffic { status: now, sessions: changed } => {
-                *status = now;
-                if history.len() == SAMPLES {
-                    history.pop_front();
-                }
-                history.push_back(Sample::of(status));
-                sessions.extend(changed.into_iter().map(|session| (session.id, session)));
-            }
-            Event::Lost { .. } => {}
-        }
-    }
-}
-
-impl Sample {
-    fn of(status: &Status) -> Self {
-        let traffic = &status.traffic;
-        let sum = |v2: u64, spliced: u64| v2.saturating_add(spliced);
-        Self {
-            uptime: status.uptime,
-            to_peer: sum(traffic.v2_to_peer.peer_bytes, traffic.spliced_to_peer.peer_bytes),
-            to_client: sum(traffic.v2_to_client.peer_bytes, traffic.spliced_to_client.peer_bytes),
-        }
-    }
-}
-
-/// One subscription, until it ends.
-async fn subscribe(feed: &Feed, socket: &Path) -> Result<Infallible, Error> {
-    let client = Client::connect(socket).await?;
-    let (Subscription { scope, status, sessions }, mut events) = client.subscribe(INTERVAL).await?;
-    let history = VecDeque::from([Sample::of(&status)]);
-    let sessions = sessions.into_iter().map(|session| (session.id, session)).collect();
-    feed.change(World::Up { scope, status: Box::new(status), sessions, history });
-    loop {
-        feed.happen(events.next().await?);
-    }
-}
-
-fn values<S: serde::Serializer>(
-    sessions: &BTreeMap<u64, Session>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(sessions.values())
-}
-
 /// Lines that a browser may be behind; then it gets what holds instead.
 const BEHIND: usize = 64;
-/// Five minutes.
-const SAMPLES: usize = 300;
-/// Between two attempts to reach the daemon.
+/// Between two attempts to reach the daemon, and two looks for somebody who looks.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two proofs of the rules.
+const PROOF: Duration = Duration::from_secs(60);
 /// Milliseconds between two samples.
 const INTERVAL: u64 = 1000;

@@ -7,6 +7,7 @@ mod feed;
 mod gate;
 mod page;
 mod server;
+mod world;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -62,6 +63,7 @@ pub async fn run(socket: &Path, arguments: &Web) -> Result<(), Error> {
     let mut end = signal(SignalKind::terminate())?;
     tokio::select! {
         () = feed::follow(&feed, socket) => {}
+        () = feed::watch_rules(&feed) => {}
         () = server::serve(listener, gate, Arc::clone(&feed), socket.to_owned()) => {}
         _ = end.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

@@ -79,7 +79,7 @@ struct Shared {
     questions: Arc<Semaphore>,
 }
 
-/// A JSON object a line, for as long as the browser stays: see [`super::feed`].
+/// A JSON object a line, for as long as the browser stays: see [`super::world`].
 async fn stream_feed(State(shared): State<Shared>) -> Response {
     let Ok(permit) = Arc::clone(&shared.streams).try_acquire_owned() else {
         return busy("As many pages are open as are served at a time.\n");

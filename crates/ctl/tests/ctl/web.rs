@@ -244,15 +244,19 @@ fn all_pages_share_one_subscription_and_see_what_happens() {
     }
     daemon.tell(Event::Opened { session: session(2, Kind::Fallback) });
     for feed in &mut feeds {
-        let line = feed.next().unwrap();
+        let line = next_event(feed);
         assert_eq!((&line["event"], &line["session"]["id"]), (&"opened".into(), &2.into()));
         assert_eq!(line["session"]["kind"], "fallback");
     }
     daemon.tell(Event::Traffic { status: Box::new(status()), sessions: vec![] });
     daemon.tell(Event::Closed { session: session(1, Kind::V2), reason: "finished".to_owned() });
     for feed in &mut feeds {
-        assert_eq!(feed.next().unwrap()["event"], "traffic");
-        assert_eq!(feed.next().unwrap()["reason"], "finished");
+        let clients = feed.find(|line| line["feed"] == "clients").unwrap();
+        assert_eq!(clients["clients"]["2"], "user root", "{clients}");
+        let traffic = next_event(feed);
+        assert_eq!(traffic["event"], "traffic");
+        assert_eq!(traffic["refusals"][0][0], "the peer could not be reached");
+        assert_eq!(next_event(feed)["reason"], "finished");
     }
     // A page that is opened now is told of what holds by now.
     let whole = server.feed().next().unwrap();
@@ -260,6 +264,19 @@ fn all_pages_share_one_subscription_and_see_what_happens() {
     assert_eq!(whole["sessions"][0]["id"], 2);
     assert_eq!(whole["history"].as_array().unwrap().len(), 2);
     assert_eq!(daemon.subscriptions(), 1);
+}
+
+/// What this process finds out by itself comes in between.
+fn next_event(feed: &mut impl Iterator<Item = Value>) -> Value {
+    feed.find(|line| line.get("event").is_some()).unwrap()
+}
+
+#[test]
+fn the_rules_are_proven_while_somebody_looks() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let rules = server.feed().find(|line| line["rules"]["state"].is_string()).unwrap();
+    assert!(!rules["rules"]["said"].as_str().unwrap().is_empty(), "{rules}");
 }
 
 #[test]

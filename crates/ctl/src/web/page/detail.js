@@ -85,8 +85,8 @@ function frame(session) {
   return [
     element("p", { id: "over", class: "notice", role: "status", hidden: true }),
     ...(session.session_id ? identity(session.session_id) : [element("p", { class: "quiet" }, session.kind === "fallback"
-      ? "No session id: this session is v1, in plaintext."
-      : "No session id that the daemon knows: the client speaks v2 itself. Its own log or RPC shows it.")]),
+      ? "No session id: this is plaintext, which anybody on the path reads and alters."
+      : "The session id is known to the client and the peer alone.")]),
     element("dl", { id: "detail-facts", class: "pairs" }),
     element("div", { id: "detail-types" }),
   ];
@@ -114,7 +114,7 @@ function compare(answer, id, text) {
   const wrong = groups(id).findIndex((group, i) => !group.startsWith(given.slice(4 * i, 4 * i + 4)));
   const verdict = given === "" ? "" : given === id ? "same" : wrong >= 0 || given.length > 64 ? "other" : "part";
   answer.dataset.verdict = verdict;
-  say(answer, { "": "", same: "The same: nobody is in between.", part: `The same so far: ${given.length} of 64 digits.`, other: `Another one, from group ${Math.max(wrong, 0) + 1} on. This is not the session that they see.` }[verdict]);
+  say(answer, { "": "", same: "The same: nobody sits in between.", part: `The same so far: ${given.length} of 64 digits.`, other: `Another one, from group ${Math.max(wrong, 0) + 1} on. This is not the session that they see.` }[verdict]);
 }
 
 async function copy(text) {
@@ -126,7 +126,7 @@ async function copy(text) {
   }
 }
 
-function show({ session, began }) {
+function show({ session, who, began }) {
   const { to_peer: up, to_client: down } = session;
   const v1 = up.client_bytes + down.client_bytes;
   const v2 = up.peer_bytes + down.peer_bytes;
@@ -136,7 +136,7 @@ function show({ session, began }) {
     ["Peer’s agent", session.peer_agent ?? "–"],
     ["Transport", KINDS[session.kind]],
     ["Network", session.network ?? "–"],
-    ["Client", session.process ? `${session.process.name}, process ${session.process.pid}` : session.client],
+    ["Client", `${who}, ${session.client}`],
     ["Client’s agent", session.client_agent ?? "–"],
     ["Connection", session.redirected ? "redirected" : "made to the daemon itself"],
     ["Age", duration(performance.now() - began)],

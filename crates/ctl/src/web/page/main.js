@@ -48,7 +48,7 @@ function show() {
   ended();
   if (state.status) {
     facts(state.status);
-    refusals(state.status);
+    refusals(state.refusals);
     types(by("types"), state.status.traffic.types_to_client, state.status.traffic.types_to_peer);
     by("no-types").hidden = by("types").children.length > 0;
   }
@@ -56,19 +56,23 @@ function show() {
   detail.refresh(state.sessions.get(detail.chosen));
 }
 
+const RULES = { alive: "alive:", broken: "BROKEN:", unknown: "cannot tell from this user:" };
+
 // The one thing to see at a glance.
 function verdict() {
   const { v2 = 0, passthrough = 0, fallback = 0 } = state.status?.sessions ?? {};
   const encrypted = v2 + passthrough;
   let [kind, text] = ["none", "No connections now"];
   if (!state.up) [kind, text] = ["unknown", "Not known: no daemon to ask"];
-  else if (fallback > 0) [kind, text] = ["bad", `${plural(fallback, "connection is", "connections are")} in plaintext`];
+  else if (state.rules?.state === "broken") [kind, text] = ["bad", "The rules do not lead to the daemon"];
+  else if (fallback > 0) [kind, text] = ["bad", `${plural(fallback, "connection is", "connections are")} in PLAINTEXT`];
   else if (encrypted === 1) [kind, text] = ["good", "The one connection is encrypted"];
   else if (encrypted > 1) [kind, text] = ["good", `All ${number(encrypted)} connections are encrypted`];
   // Read out where it turns, not for each session.
   if (by("verdict").dataset.state !== kind) say(by("announced"), text);
   by("verdict").dataset.state = kind;
   say(by("verdict"), text);
+  say(by("rules"), state.rules ? `Rules: ${RULES[state.rules.state]} ${state.rules.said}` : "");
   say(by("scope"), state.up && state.scope === "own" ? "The totals are of all users; the sessions listed are those of the user who runs this page." : "");
 }
 
@@ -77,23 +81,22 @@ function facts({ version, uptime, fallback, sessions, served, accepted, canaries
   say(by("daemon"), `${version}, up ${duration(uptime)}, ${policy}, ${bytes(memory)} of ${bytes(limits.max_memory)} in use`);
   const now = sessions.v2 + sessions.passthrough + sessions.fallback;
   say(by("now"), number(now));
-  say(by("kinds"), `${number(sessions.v2)} translated, ${number(sessions.passthrough)} own v2, ${number(sessions.fallback)} plaintext; ${number(served.v2 + served.passthrough + served.fallback)} since the start`);
+  say(by("kinds"), `${number(sessions.v2)} v2, ${number(sessions.passthrough)} passthrough, ${number(sessions.fallback)} plaintext; ${number(served.v2 + served.passthrough + served.fallback)} since the start`);
   const v1 = traffic.v2_to_peer.client_bytes + traffic.v2_to_client.client_bytes;
   const v2 = traffic.v2_to_peer.peer_bytes + traffic.v2_to_client.peer_bytes;
   say(by("saved"), v1 > 0 ? `${bytes(v1 - v2)}, ${share(v1 - v2, v1)}` : "–");
   say(by("sides"), `${bytes(v1)} as v1 with clients, ${bytes(v2)} as v2 with peers`);
-  say(by("handshakes"), handshakes.count > 0 ? `${time(handshakes.p50)} or less` : "–");
-  say(by("slowest"), handshakes.count > 0 ? `for half of ${number(handshakes.count)}; ${time(handshakes.p99)} or less for 99 %` : "none yet");
+  say(by("handshakes"), handshakes.count > 0 ? `half within ${time(handshakes.p50)}` : "–");
+  say(by("slowest"), handshakes.count > 0 ? `99 of 100 within ${time(handshakes.p99)}, of ${number(handshakes.count)}` : "none yet");
   say(by("refused"), number(Object.values(refused).reduce((sum, times) => sum + times, 0)));
   say(by("accepted"), `of ${number(accepted - canaries)} connections accepted`);
 }
 
-function refusals({ refused }) {
-  const rows = Object.entries(refused).sort(([, a], [, b]) => b - a);
+function refusals(rows) {
   by("no-refusals").hidden = rows.length > 0;
   by("refusals").hidden = rows.length === 0;
   by("refusals").tBodies[0].replaceChildren(...rows.map(([reason, times]) =>
-    element("tr", {}, element("th", { scope: "row" }, state.reasons?.[reason] ?? reason), element("td", { class: "number" }, number(times)))));
+    element("tr", {}, element("th", { scope: "row" }, reason), element("td", { class: "number" }, number(times)))));
 }
 
 function ended() {

@@ -16,20 +16,16 @@ const COLUMNS = [
   { title: "Nr.", key: (entry) => entry.session.id, text: (entry) => `${entry.session.id}`, class: "number more" },
   { title: "Peer", key: peer, class: "peer" },
   { title: "Transport", key: ({ session }) => session.kind, class: "kind" },
-  { title: "Client", key: client, text: client, class: "more" },
+  { title: "Client", key: (entry) => entry.who, text: (entry) => entry.who, class: "more" },
   { title: "Network", key: network, text: network, class: "more" },
   { title: "Age", key: (entry) => -entry.began, text: (entry) => duration(performance.now() - entry.began), class: "number more some" },
   { title: "Received", key: ({ session }) => session.to_client.peer_bytes, text: ({ session }) => bytes(session.to_client.peer_bytes), class: "number mid" },
   { title: "Sent", key: ({ session }) => session.to_peer.peer_bytes, text: ({ session }) => bytes(session.to_peer.peer_bytes), class: "number more" },
-  { title: "Saved", key: saved, text: (entry) => (entry.session.kind === "v2" ? bytes(saved(entry)) : "–"), class: "number more some" },
+  { title: "Saved", key: saved, text: (entry) => (entry.session.kind === "v2" ? bytes(saved(entry)) : "–"), class: "number more" },
   { title: "Rate", key: (entry) => entry.perSecond, class: "number rate" },
   { title: "Last", key: last, text: last, class: "more most" },
   { title: "Session id", key: id, text: (entry) => groups(id(entry)).slice(0, 2).join(" "), class: "code more most" },
 ];
-
-function client({ session }) {
-  return session.process ? `${session.process.name} ${session.process.pid}` : session.client_agent ?? `${session.client}`;
-}
 
 function network({ session }) {
   return session.network ?? "–";
@@ -78,7 +74,7 @@ export class Table {
     }
     by("table").hidden = shown.length === 0;
     by("empty").hidden = shown.length > 0;
-    say(by("empty"), !up ? "Nothing is known while the daemon is away." : sessions.size > 0 ? "No session matches the filter." : "No sessions. Start a client with: sudo -g bip324 CLIENT");
+    say(by("empty"), !up ? "Nothing is known while the daemon is away." : sessions.size > 0 ? "No session matches the filter." : "No sessions. A client is started with: bip324-run CLIENT");
     say(by("shown"), wanted ? `${number(shown.length)} of ${plural(sessions.size, "session", "sessions")}` : "");
   }
 
@@ -137,7 +133,7 @@ export class Table {
 
 function text(entry) {
   const { session } = entry;
-  return [session.id, session.destination, agent(entry), client(entry), session.client, network(entry), SHORT_KINDS[session.kind], id(entry)]
+  return [session.id, session.destination, agent(entry), entry.who, session.client, session.client_agent, network(entry), SHORT_KINDS[session.kind], id(entry)]
     .join(" ").toLowerCase();
 }
 

@@ -12,9 +12,15 @@ export class State {
   sessions = new Map();
   samples = [];
   ended = [];
+  refusals = [];
+  clients = {};
+  rules = null;
 
   take(message) {
+    if (message.rules !== undefined) this.rules = message.rules;
+    if (message.refusals) this.refusals = message.refusals;
     if (message.feed === "up") this.#begin(message);
+    else if (message.feed === "clients") this.#name(message.clients);
     else if (message.feed === "down") this.#lose(message.reason);
     else if (message.event === "opened") this.#put(message.session, 0);
     else if (message.event === "closed") this.#end(message.session, message.reason);
@@ -36,9 +42,9 @@ export class State {
     }));
   }
 
-  #begin({ scope, status, sessions, history }) {
+  #begin({ scope, status, sessions, history, clients }) {
     const old = this.sessions;
-    Object.assign(this, { up: true, reason: "", scope, status, samples: history });
+    Object.assign(this, { up: true, reason: "", scope, status, samples: history, clients });
     this.sessions = new Map();
     for (const session of sessions) {
       const known = old.get(session.id);
@@ -54,11 +60,21 @@ export class State {
 
   #put(session, perSecond, sparks = []) {
     const began = performance.now() - session.age;
-    this.sessions.set(session.id, { session, began, perSecond, sparks });
+    const who = this.clients[session.id] ?? "–";
+    this.sessions.set(session.id, { session, who, began, perSecond, sparks });
+  }
+
+  #name(clients) {
+    Object.assign(this.clients, clients);
+    for (const [id, who] of Object.entries(clients)) {
+      const entry = this.sessions.get(Number(id));
+      if (entry) entry.who = who;
+    }
   }
 
   #end(session, reason) {
     this.sessions.delete(session.id);
+    delete this.clients[session.id];
     this.ended.unshift({ session, reason, at: new Date() });
     this.ended.length = Math.min(this.ended.length, ENDED);
   }

@@ -2,23 +2,23 @@
 
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
-// 1234567 → "1.23 MB": three digits that count, units of 1000.
+// 1234567 → "1.2 MB": in steps of 1000, as bip324ctl prints them.
 export function bytes(count) {
-  if (!Number.isFinite(count)) return "–";
   const sign = count < 0 ? "−" : "";
   let value = Math.abs(count);
+  if (value < 1000) return `${sign}${Math.round(value)} B`;
   let unit = 0;
-  while (value >= 999.5 && unit < UNITS.length - 1) {
+  // As it is printed: 999.96 would be 1000.0.
+  while (Math.round(value * 10) >= 10_000 && unit < UNITS.length - 1) {
     value /= 1000;
     unit += 1;
   }
-  const digits = unit === 0 ? 0 : value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
-  return `${sign}${value.toFixed(digits)} ${UNITS[unit]}`;
+  return `${sign}${value.toFixed(1)} ${UNITS[unit]}`;
 }
 
 export const rate = (perSecond) => `${bytes(Math.round(perSecond))}/s`;
 
-export const number = (count) => count.toLocaleString("en").replaceAll(",", "\u202f");
+export const number = (count) => count.toLocaleString("en");
 
 // Milliseconds → "2 d 3 h", "4 min 5 s".
 export function duration(milliseconds) {
@@ -34,12 +34,13 @@ export function duration(milliseconds) {
   return parts.slice(first, first + 2).map(([count, unit]) => `${count} ${unit}`).join(" ");
 }
 
-// Microseconds → "850 µs", "12 ms", "1.4 s".
-export function time(microseconds) {
-  if (microseconds === null || microseconds === undefined) return "–";
-  if (microseconds < 1000) return `${microseconds} µs`;
-  if (microseconds < 999_500) return `${Math.round(microseconds / 1000)} ms`;
-  return `${(microseconds / 1e6).toFixed(1)} s`;
+// Microseconds → "850 µs", "1.5 ms", "12 ms", "1.4 s".
+export function time(count) {
+  if (count === null || count === undefined) return "–";
+  if (count < 1000) return `${count} µs`;
+  if (count < 10_000) return `${(count / 1000).toFixed(1)} ms`;
+  if (count < 1_000_000) return `${Math.round(count / 1000)} ms`;
+  return `${(count / 1e6).toFixed(1)} s`;
 }
 
 export function share(part, whole) {
@@ -49,12 +50,12 @@ export function share(part, whole) {
 export const plural = (count, one, many) => `${number(count)} ${count === 1 ? one : many}`;
 
 export const KINDS = {
-  v2: "v2, translated",
-  passthrough: "v2, the client’s own",
-  fallback: "v1, in plaintext",
+  v2: "v2: v1 from the client, BIP324 to the peer",
+  passthrough: "passthrough: v2 of the client’s own",
+  fallback: "PLAINTEXT: the peer does not speak v2",
 };
 
-export const SHORT_KINDS = { v2: "v2", passthrough: "own v2", fallback: "v1" };
+export const SHORT_KINDS = { v2: "v2", passthrough: "passthrough", fallback: "PLAINTEXT" };
 
 // "0123…" → groups of four digits, which can be read aloud.
 export const groups = (id) => id.match(/.{1,4}/g) ?? [];
