@@ -47,7 +47,7 @@ enum Daemon {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Change {
-    Event(Event),
+    Event(Box<Event>),
     Traffic {
         event: &'static str,
         #[serde(flatten)]
@@ -85,7 +85,7 @@ impl Change {
             Event::Traffic { status, sessions } => {
                 Self::Traffic { event: "traffic", status: Told::of(status), sessions }
             }
-            event => Self::Event(event),
+            event => Self::Event(Box::new(event)),
         }
     }
 
@@ -131,14 +131,17 @@ impl World {
         }
         let Daemon::Up { status, sessions, history, .. } = &mut self.daemon else { return };
         match change {
-            Change::Event(Event::Opened { session }) => {
-                sessions.insert(session.id, session);
-            }
-            Change::Event(Event::Closed { session, .. }) => {
-                sessions.remove(&session.id);
-                self.clients.remove(&session.id);
-            }
-            Change::Event(_) | Change::Proven { .. } => {}
+            Change::Event(event) => match *event {
+                Event::Opened { session } => {
+                    sessions.insert(session.id, session);
+                }
+                Event::Closed { session, .. } => {
+                    sessions.remove(&session.id);
+                    self.clients.remove(&session.id);
+                }
+                Event::Traffic { .. } | Event::Lost { .. } => {}
+            },
+            Change::Proven { .. } => {}
             Change::Traffic { status: now, sessions: changed, .. } => {
                 if history.len() == SAMPLES {
                     history.pop_front();
