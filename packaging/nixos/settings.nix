@@ -62,6 +62,10 @@ in
   max_memory = key (types.ints.between 32 1048576) ''
     Memory of all sessions together, in MiB.
   '';
+  metrics = key types.str ''
+    Where metrics are served: `"127.0.0.1:1325"` for every user of this host, a path such as
+    `"unix:/run/bip324-metrics/metrics.sock"` for the daemon's group, or `"off"`.
+  '';
   log =
     key
       (types.enum [

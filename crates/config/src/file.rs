@@ -173,6 +173,10 @@ mod tests {
                 "/etc/x.toml:2: `max_sessions`: 0 is not a number from 1 to 250000",
             ),
             ("max_direct_per_user = -1\n", "-1 is not a number from 1 to 250000"),
+            (
+                "metrics = '0.0.0.0:1325'\n",
+                "`metrics`: 0.0.0.0:1325 is not an address of this host",
+            ),
             ("max_memory = 31\n", "31 is not a number from 32 to 1048576"),
             ("max_memory = 1048577\n", "1048577 is not a number"),
             ("max_memory = '64'\n", "`max_memory`: invalid type: string \"64\""),

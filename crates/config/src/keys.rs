@@ -154,6 +154,17 @@ pub const KEYS: &[Key] = &[
         reload: true,
     },
     Key {
+        name: "metrics",
+        kind: r#"string, "off", "127.0.0.1:PORT", "[::1]:PORT" or "unix:/PATH""#,
+        default: r#""off""#,
+        doc: "Where Prometheus and its like may ask for metrics, in OpenMetrics, at /metrics: a port of a \
+              loopback address, to every user of this host, or a Unix socket, to the daemon's group. \
+              They hold no address. The service's unit lets it have port 1325, and paths in \
+              /run/bip324-metrics.",
+        reader: Reader::Daemon,
+        reload: false,
+    },
+    Key {
         name: "log",
         kind: r#"string, "off", "error", "warn", "info", "debug" or "trace""#,
         default: r#""info""#,

@@ -4,6 +4,7 @@
 //!   keys       every key: its name, type, default and what it is for
 //!   settings   what a file may say, as one struct
 //!   values     what has a name of its own in there
+//!   metrics    where metrics are served, always on this host alone
 //!   file       one file: understood as a whole, or refused with its line
 //!   paths      which files there are to read
 //!   layers     files over one another, the command line over them; which of them said what
@@ -20,6 +21,7 @@ mod change;
 mod file;
 mod keys;
 mod layers;
+mod metrics;
 mod paths;
 mod settings;
 mod text;
@@ -29,6 +31,7 @@ pub use change::Change;
 pub use file::Error;
 pub use keys::{KEYS, Key, Reader};
 pub use layers::{Layers, Origin};
+pub use metrics::{Metrics, NoMetrics};
 pub use paths::{DEFAULT_FILE, FOLDER, likely_group, likely_ports};
 pub use settings::{
     DEFAULT_DIRECT_PORTS, DEFAULT_GROUP, DEFAULT_LISTEN, DEFAULT_LISTEN_PORT,

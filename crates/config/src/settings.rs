@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::metrics::Metrics;
 use crate::values::{Direct, Fallback, GroupName, Log, OnExit};
 
 /// What a file or a command line says; `None` is what it leaves out. [`KEYS`](crate::KEYS) tells
@@ -35,6 +36,7 @@ pub struct Settings {
     pub max_direct_per_user: Option<usize>,
     #[serde(deserialize_with = "memory")]
     pub max_memory: Option<usize>,
+    pub metrics: Option<Metrics>,
     pub log: Option<Log>,
 }
 
@@ -55,6 +57,7 @@ impl Settings {
             max_sessions: self.max_sessions.or(below.max_sessions),
             max_direct_per_user: self.max_direct_per_user.or(below.max_direct_per_user),
             max_memory: self.max_memory.or(below.max_memory),
+            metrics: self.metrics.or(below.metrics),
             log: self.log.or(below.log),
         }
     }
@@ -78,6 +81,7 @@ impl Settings {
             max_sessions: Some(max_sessions),
             max_direct_per_user: Some(DEFAULT_MAX_DIRECT_PER_USER),
             max_memory: Some(default_max_memory(max_sessions)),
+            metrics: Some(Metrics::default()),
             log: Some(Log::default()),
         })
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bip324_config::{
-    Direct, Error, FOLDER, Fallback, GroupName, Layers, Log, MAX_MEMORY, SESSIONS, Settings,
-    UnknownName,
+    Direct, Error, FOLDER, Fallback, GroupName, Layers, Log, MAX_MEMORY, Metrics, SESSIONS,
+    Settings, UnknownName,
 };
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
@@ -65,6 +65,10 @@ pub struct Cli {
     /// [default: half a MiB for each of --max-sessions, at least 64]
     #[arg(long, value_name = "MIB", value_parser = parse_memory)]
     max_memory: Option<usize>,
+    /// Where to serve metrics at /metrics, in OpenMetrics: a port of a loopback address, or unix:/PATH
+    /// [default: off]
+    #[arg(long, value_name = "ADDRESS:PORT|unix:/PATH")]
+    metrics: Option<Metrics>,
     /// Log level. Addresses and session ids appear from debug on [default: info]
     #[arg(long, value_name = "LEVEL", value_parser = named::<Log>(Log::NAMES))]
     log: Option<Log>,
@@ -115,6 +119,7 @@ impl Cli {
             max_sessions: self.max_sessions,
             max_direct_per_user: self.max_direct_per_user,
             max_memory: self.max_memory,
+            metrics: self.metrics.clone(),
             log: self.log,
             ..Settings::default()
         }
@@ -162,7 +167,8 @@ mod tests {
         let said = parse(
             "--listen 127.0.0.1:9 --listen [::1]:9 --group g --direct any --fallback v1 \
              --passthrough off --port 1 --port 2 --user-agent-suffix --max-sessions 3 \
-             --max-direct-per-user 2 --max-memory 100 --log debug",
+             --max-direct-per-user 2 --max-memory 100 \
+             --metrics unix:/x --log debug",
         );
         let said = said.unwrap().settings();
         let listen = ["127.0.0.1:9", "[::1]:9"].map(|address| address.parse().unwrap());
@@ -178,6 +184,7 @@ mod tests {
             max_sessions: Some(3),
             max_direct_per_user: Some(2),
             max_memory: Some(100),
+            metrics: Some(Metrics::Unix("/x".into())),
             log: Some(Log::Debug),
             ..Settings::default()
         };
@@ -202,6 +209,8 @@ mod tests {
             "--fallback v2",
             "--passthrough maybe",
             "--user-agent-suffix=maybe",
+            "--metrics 0.0.0.0:1325",
+            "--metrics x",
             "--log loud",
             "--check-config --print-config",
         ] {

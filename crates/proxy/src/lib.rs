@@ -25,6 +25,7 @@ mod journal;
 pub mod listen;
 pub mod log;
 mod memory;
+pub mod metrics;
 pub mod notify;
 mod original_dst;
 mod pins;

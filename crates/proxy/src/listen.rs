@@ -86,6 +86,10 @@ fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; find the program that has it with `ss -ltnp`",
         io::ErrorKind::AddrNotAvailable => "; it is not an address of this host",
+        // systemd's answer, by eBPF.
+        _ if error.raw_os_error() == Some(nix::libc::EPERM) => {
+            "; where the unit of the service has SocketBindDeny=, allow it by SocketBindAllow="
+        }
         io::ErrorKind::PermissionDenied => "; an unprivileged user needs a port from 1024 on",
         _ => "",
     }

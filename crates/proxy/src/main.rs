@@ -15,8 +15,8 @@ use bip324_config::{GroupName, Layers};
 use bip324_proxy::cli::Cli;
 use bip324_proxy::reload::{self, Reload};
 use bip324_proxy::{
-    Config, Current, Kernel, Stats, Tcp, activation, allocator, listen, log, notify, owner_of,
-    privilege, sandbox, serve,
+    Config, Current, Kernel, Overview, Stats, Tcp, activation, allocator, listen, log, metrics,
+    notify, owner_of, privilege, sandbox, serve,
 };
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -77,6 +77,7 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
         warn!("there are file descriptors for {most_sessions} sessions only: see LimitNOFILE");
     }
     let listeners = listen::open(said.listen.as_deref().unwrap_or_default(), passed)?;
+    let metrics = metrics::open(&said.metrics.clone().unwrap_or_default())?;
     // While the files that tell of a limit can still be read.
     let threads = available_parallelism().map_or(1, NonZero::get);
     let readable = reload::readable(cli.folder(), configuration.files());
@@ -95,12 +96,13 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     // Its threads inherit that there is nothing left to gain.
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.context("cannot start threads")?;
-    runtime.block_on(run_until_told(listeners, live, reload))
+    runtime.block_on(run_until_told(listeners, metrics, live, reload))
 }
 
 /// Serves until the first signal to stop, and drains until the second.
 async fn run_until_told(
     listeners: Vec<std::net::TcpListener>,
+    metrics: Option<metrics::Listener>,
     config: Current,
     mut reload: Reload<'_>,
 ) -> Result<()> {
@@ -109,9 +111,10 @@ async fn run_until_told(
         listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
     let mut addresses = Vec::new();
     for listener in &listeners {
-        addresses.push(listener.local_addr()?.to_string());
+        addresses.push(listener.local_addr()?);
     }
-    info!("ready, listening on {}", addresses.join(", "));
+    let named = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    info!("ready, listening on {named}");
     notify::ready();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
@@ -128,6 +131,11 @@ async fn run_until_told(
         while signals.recv().await == Told::Reload {}
     };
     let stats = Arc::new(Stats::default());
+    let overview =
+        Overview { stats: Arc::clone(&stats), config: config.clone(), listeners: addresses };
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics::serve(metrics, overview));
+    }
     tokio::select! {
         served = serve(listeners, config, Kernel, owner_of(), Tcp, stats, shutdown) => served?,
         () = told_twice => {}
@@ -209,6 +217,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<activation::Error>() {
         return EX_CONFIG;
+    }
+    if error.is::<metrics::Error>() {
+        return EX_UNAVAILABLE;
     }
     match error.downcast_ref() {
         Some(listen::Error::Both) => EX_CONFIG,

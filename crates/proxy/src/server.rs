@@ -166,6 +166,7 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
     fn failed(&mut self, error: &io::Error) {
         self.shared.stats.count_accept_failure();
         if self.backoff.failed(Instant::now()) {
+            self.shared.stats.count_accept_backoff();
             warn!("cannot accept connections, trying again: {error}");
         }
     }

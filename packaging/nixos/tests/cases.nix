@@ -24,6 +24,7 @@
         max_sessions = 64;
         max_direct_per_user = 4;
         max_memory = 100;
+        metrics = "127.0.0.1:1325";
         log = "debug";
       };
       sudo.enable = true;

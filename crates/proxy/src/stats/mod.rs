@@ -29,6 +29,7 @@ pub struct Stats {
     started: Instant,
     accepted: AtomicU64,
     accept_failures: AtomicU64,
+    accept_backoffs: AtomicU64,
     canaries: AtomicU64,
     panics: AtomicU64,
     refused: Mutex<BTreeMap<Reason, u64>>,
@@ -71,6 +72,7 @@ impl Default for Stats {
             started: Instant::now(),
             accepted: AtomicU64::default(),
             accept_failures: AtomicU64::default(),
+            accept_backoffs: AtomicU64::default(),
             canaries: AtomicU64::default(),
             panics: AtomicU64::default(),
             refused: Mutex::default(),
@@ -91,6 +93,11 @@ impl Stats {
     /// Times that no connection could be accepted.
     pub fn accept_failures(&self) -> u64 {
         self.accept_failures.load(Relaxed)
+    }
+
+    /// Episodes of such failures.
+    pub fn accept_backoffs(&self) -> u64 {
+        self.accept_backoffs.load(Relaxed)
     }
 
     /// Connections answered with the canary line.
@@ -150,6 +157,10 @@ impl Stats {
 
     pub(crate) fn count_accept_failure(&self) {
         self.accept_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_accept_backoff(&self) {
+        self.accept_backoffs.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn count_canary(&self) {

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bip324_proxy::{Config, Dial, Errno, Fallback, OriginalDst, OwnerOf, Stats, Timeouts, serve};
+use bip324_proxy::{
+    Config, Dial, Errno, Fallback, OriginalDst, Overview, OwnerOf, Stats, Timeouts, serve,
+};
 use bip324_testkit::peer::{Peer, Session, Wire, frame, within};
 use bip324_transport::command::Command;
 use bip324_transport::v1::Magic;
@@ -107,6 +109,12 @@ impl Daemon {
     /// Gives it other settings, as SIGHUP does.
     pub(crate) fn reload(&self, config: Config) {
         self.config.send_replace(Arc::new(config));
+    }
+
+    /// What it says of itself.
+    pub(crate) fn overview(&self) -> Overview {
+        let (stats, config) = (Arc::clone(&self.stats), self.config.subscribe());
+        Overview { stats, config, listeners: vec![self.address] }
     }
 
     /// Asks it to end, as SIGTERM does.

@@ -34,6 +34,8 @@ mod journal;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod process;

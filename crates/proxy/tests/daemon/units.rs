@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bip324_config::{DEFAULT_LISTEN, SESSIONS};
+use bip324_config::{DEFAULT_LISTEN, KEYS, SESSIONS};
 use bip324_proxy::Config;
 
 /// The values of a key of a unit, in order.
@@ -30,6 +30,18 @@ fn the_service_has_descriptors_for_the_most_sessions_that_can_be_configured() {
     let needed = 2 * *SESSIONS.end() as u64 + 64;
     let limit = number("bip324-proxy.service", "LimitNOFILE");
     assert!(limit >= needed, "{limit} of {needed}");
+}
+
+#[test]
+fn the_service_may_serve_metrics_where_the_manual_says() {
+    let key = KEYS.iter().find(|key| key.name == "metrics").unwrap();
+    let port = &values("bip324-proxy.service", "SocketBindAllow")[0];
+    let port = port.strip_prefix("tcp:").unwrap();
+    assert!(key.doc.contains(&format!("port {port}")), "{}", key.doc);
+    let folder = &values("bip324-proxy.service", "RuntimeDirectory")[0];
+    assert!(key.doc.contains(&format!("/run/{folder}")), "{}", key.doc);
+    // Removed with the service, which the control socket must not be.
+    assert_ne!(folder, "bip324-proxy");
 }
 
 /// Otherwise systemd would kill what may still end by itself.
