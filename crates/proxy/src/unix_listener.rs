@@ -36,7 +36,7 @@ pub enum Error {
 /// the end.
 ///
 /// # Errors
-/// As [`Error`] says.
+/// Another program listens there, or the system refuses.
 pub fn bind(path: &Path) -> Result<UnixListener, Error> {
     let system = |source| Error::System { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
