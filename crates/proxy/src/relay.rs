@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::resume_unwind;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -85,30 +86,38 @@ pub(crate) async fn run(
     down: Pipe,
     live: &Arc<Live>,
 ) -> Result<(), Error> {
-    let mut directions = JoinSet::new();
-    let mut spawn = |from, to, pipe, flow| {
+    let direction = |from, to, pipe, flow| {
         let (from, to, live) = (Arc::clone(from), Arc::clone(to), Arc::clone(live));
-        directions
-            .spawn(Direction { from, to, pipe, live, flow, room: FIRST_READ, oversized: 0 }.run());
+        Direction { from, to, pipe, live, flow, room: FIRST_READ, oversized: 0 }.run()
     };
-    spawn(client, peer, up, |live| &live.to_peer);
-    spawn(peer, client, down, |live| &live.to_client);
+    let mut up = JoinSet::from_iter([direction(client, peer, up, |live| &live.to_peer)]);
+    // The session's own task would only wait otherwise.
+    let down = pin!(direction(peer, client, down, |live| &live.to_client));
     let result = tokio::select! {
         biased;
-        result = both(&mut directions, live) => result,
+        result = both(&mut up, down, live) => result,
         () = live.closing() => Err(Error::Closed),
     };
-    directions.shutdown().await;
+    up.shutdown().await;
     result
 }
 
-/// Waits for both directions to end well, or for the first that does not. Cancel-safe.
-async fn both(directions: &mut JoinSet<Result<(), Error>>, live: &Live) -> Result<(), Error> {
-    match next(directions).await {
-        Ok(()) => finish(directions, live).await,
+/// Waits for both directions to end well, or for the first that does not.
+async fn both(
+    up: &mut JoinSet<Result<(), Error>>,
+    mut down: Pin<&mut impl Future<Output = Result<(), Error>>>,
+    live: &Live,
+) -> Result<(), Error> {
+    let (first, down_is_left) = tokio::select! {
+        ended = joined(up) => (ended, true),
+        ended = &mut down => (ended, false),
+    };
+    let rest = pin!(async { if down_is_left { down.await } else { joined(up).await } });
+    match first {
+        Ok(()) => finish(rest, live).await,
         // The other direction reads from the socket that failed here: what came before may be left.
         Err(error @ Error::Write(_)) => {
-            let _ = timeout(LAST_WORDS, next(directions)).await;
+            let _ = timeout(LAST_WORDS, rest).await;
             Err(error)
         }
         Err(error) => Err(error),
@@ -117,10 +126,13 @@ async fn both(directions: &mut JoinSet<Result<(), Error>>, live: &Live) -> Resul
 
 /// Waits for the second direction after the first has ended well. A side that has closed its whole
 /// socket looks like one that still reads: it is taken for that as long as any byte gets on.
-async fn finish(directions: &mut JoinSet<Result<(), Error>>, live: &Live) -> Result<(), Error> {
+async fn finish(
+    mut rest: Pin<&mut impl Future<Output = Result<(), Error>>>,
+    live: &Live,
+) -> Result<(), Error> {
     loop {
         let before = live.activity();
-        match timeout(HALF_OPEN, next(directions)).await {
+        match timeout(HALF_OPEN, &mut rest).await {
             Ok(result) => return result,
             Err(_) if live.activity() == before => return Err(Error::HalfOpen),
             Err(_) => {}
@@ -128,9 +140,9 @@ async fn finish(directions: &mut JoinSet<Result<(), Error>>, live: &Live) -> Res
     }
 }
 
-/// Waits for one direction to end. Cancel-safe.
-async fn next(directions: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
-    match directions.join_next().await {
+/// Waits for the direction that has a task of its own. Cancel-safe.
+async fn joined(up: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    match up.join_next().await {
         Some(Ok(result)) => result,
         // A bug, for the server to report as one of this session.
         Some(Err(error)) => error.try_into_panic().map_or(Ok(()), |panic| resume_unwind(panic)),

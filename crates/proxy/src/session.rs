@@ -386,8 +386,8 @@ mod tests {
     use super::*;
     use crate::socket::Tcp;
 
-    /// What an idle session keeps besides its keys and sockets. The handshake's 15 KB are gone by
-    /// then.
+    /// What an idle session keeps besides its keys, its sockets and the task of one direction. The
+    /// handshake's 15 KB are gone by then.
     #[tokio::test]
     async fn a_session_s_future_stays_small() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -405,6 +405,6 @@ mod tests {
         let (client, origin) = (stream.local_addr().unwrap(), Err(Refusal::Untracked));
         let arrival = Arrival { stream, client, origin, owner: None, at: Instant::now() };
         let session = run(shared, arrival);
-        assert!(size_of_val(&session) < 2048, "{} bytes", size_of_val(&session));
+        assert!(size_of_val(&session) < 2560, "{} bytes", size_of_val(&session));
     }
 }
