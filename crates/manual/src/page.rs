@@ -32,10 +32,11 @@ macro_rules! page {
 
 impl Page {
     /// Every page there is.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         page!("bip324-proxy.8"),
         page!("bip324-setup.8"),
         page!("bip324-run.1"),
+        page!("bip324ctl.1"),
         page!("bip324-proxy.toml.5"),
     ];
 
@@ -79,7 +80,8 @@ fn options(command: Command) -> Result<String> {
     Ok(quoted_in_bold(&text))
 }
 
-/// A subsection for each subcommand, and one for the options that several share.
+/// A subsection for each subcommand, and one for the options that several share; those that may also
+/// stand before a command are not repeated.
 fn commands(mut command: Command) -> Result<String> {
     command.build();
     let commands: Vec<&Command> = command.get_subcommands().collect();
@@ -95,9 +97,10 @@ fn commands(mut command: Command) -> Result<String> {
     for command in &commands {
         let about = command.get_long_about().or_else(|| command.get_about()).cloned();
         text += &format!(".SS {}\n", command.get_name());
-        text += &quoted_in_bold(&format!("{}.\n", about.unwrap_or_default()).replace('-', "\\-"));
+        text += &paragraphs(&about.unwrap_or_default().to_string());
         // The source says of `--help` that all have it.
-        let options = command.get_arguments().filter(|option| option.get_id() != "help");
+        let is_own = |option: &&Arg| option.get_id() != "help" && !option.is_global_set();
+        let options = command.get_arguments().filter(is_own);
         let (common, own): (Vec<_>, Vec<_>) = options.partition(is_shared);
         text += &options_alone(own)?;
         for option in common {
@@ -115,6 +118,13 @@ fn commands(mut command: Command) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// A help text, whose last sentence and whose heading have no full stop.
+fn paragraphs(text: &str) -> String {
+    let paragraph = |text: &str| format!("{}.\n", text.trim_end_matches('.').replace('-', "\\-"));
+    let paragraphs: Vec<String> = text.split("\n\n").map(paragraph).collect();
+    quoted_in_bold(&paragraphs.join(".PP\n"))
 }
 
 fn is_same(one: &Arg, other: &Arg) -> bool {

@@ -6,10 +6,10 @@ use crate::written::{WRITTEN, expect_no_complaint, files, names, programs, read,
 
 #[test]
 fn every_file_has_the_name_by_which_its_shell_finds_it() {
-    assert_eq!(names("completions/bash"), ["bip324-proxy", "bip324-run", "bip324-setup"]);
-    assert_eq!(names("completions/zsh"), ["_bip324-proxy", "_bip324-run", "_bip324-setup"]);
-    let fish = ["bip324-proxy.fish", "bip324-run.fish", "bip324-setup.fish"];
-    assert_eq!(names("completions/fish"), fish);
+    let programs = ["bip324-proxy", "bip324-run", "bip324-setup", "bip324ctl"];
+    assert_eq!(names("completions/bash"), programs);
+    assert_eq!(names("completions/zsh"), programs.map(|program| format!("_{program}")));
+    assert_eq!(names("completions/fish"), programs.map(|program| format!("{program}.fish")));
 }
 
 #[test]

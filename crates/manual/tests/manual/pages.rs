@@ -9,7 +9,8 @@ use crate::written::{expect_no_complaint, files, names, programs, read};
 
 #[test]
 fn every_page_has_a_name_with_its_section() {
-    let pages = ["bip324-proxy.8", "bip324-proxy.toml.5", "bip324-run.1", "bip324-setup.8"];
+    let pages =
+        ["bip324-proxy.8", "bip324-proxy.toml.5", "bip324-run.1", "bip324-setup.8", "bip324ctl.1"];
     assert_eq!(names("man"), pages);
 }
 
@@ -33,26 +34,31 @@ fn every_key_of_the_configuration_is_in_its_page() {
 
 #[test]
 fn every_command_is_in_its_page() {
-    let page = read("man/bip324-setup.8");
-    for command in bip324_setup::cli::Cli::command().get_subcommands() {
-        assert!(
-            page.contains(&format!("\n.SS {}\n", command.get_name())),
-            "{}",
-            command.get_name()
-        );
+    for (page, program) in [
+        ("man/bip324-setup.8", bip324_setup::cli::Cli::command()),
+        ("man/bip324ctl.1", bip324_ctl::cli::Cli::command()),
+    ] {
+        let page = read(page);
+        for command in program.get_subcommands().map(clap::Command::get_name) {
+            assert!(page.contains(&format!("\n.SS {command}\n")), "{command}");
+        }
     }
 }
 
 #[test]
 fn every_exit_code_is_in_a_page() {
-    let source = include_str!("../../../setup/src/exit.rs");
-    let codes =
-        source.lines().filter_map(|line| line.trim().strip_suffix(',')?.split(" = ").nth(1));
-    let codes: Vec<&str> = codes.filter(|code| code.parse::<u8>().is_ok()).collect();
-    assert!(codes.len() > 10, "{codes:?}");
-    let pages = read("man/bip324-setup.8") + &read("man/bip324-run.1");
-    for code in codes {
-        assert!(pages.contains(&format!("\n.TP\n.B {code}\n")), "{code}");
+    let setup = read("man/bip324-setup.8") + &read("man/bip324-run.1");
+    for (source, pages) in [
+        (include_str!("../../../setup/src/exit.rs"), setup),
+        (include_str!("../../../ctl/src/exit.rs"), read("man/bip324ctl.1")),
+    ] {
+        let codes =
+            source.lines().filter_map(|line| line.trim().strip_suffix(',')?.split(" = ").nth(1));
+        let codes: Vec<&str> = codes.filter(|code| code.parse::<u8>().is_ok()).collect();
+        assert!(codes.len() > 10, "{codes:?}");
+        for code in codes {
+            assert!(pages.contains(&format!("\n.TP\n.B {code}\n")), "{code}");
+        }
     }
 }
 

@@ -49,12 +49,13 @@ pub(crate) fn expect_no_complaint(tool: &str, package: &str, arguments: &[&str],
 }
 
 /// Every program's command line, its main page, and the long options in it.
-pub(crate) fn programs() -> [(&'static str, String, Vec<String>); 3] {
+pub(crate) fn programs() -> [(&'static str, String, Vec<String>); 4] {
     let of = |name, page, command: clap::Command| (name, read(page), long_options(command));
     [
         of("bip324-proxy", "man/bip324-proxy.8", bip324_proxy::cli::Cli::command()),
         of("bip324-setup", "man/bip324-setup.8", bip324_setup::cli::Cli::command()),
         of("bip324-run", "man/bip324-run.1", bip324_setup::cli::run::Cli::command()),
+        of("bip324ctl", "man/bip324ctl.1", bip324_ctl::cli::Cli::command()),
     ]
 }
 
