@@ -42,6 +42,7 @@ rustPlatform.buildRustPackage {
   ];
 
   cargoBuildFlags = [
+    "--package=bip324-ctl"
     "--package=bip324-manual"
     "--package=bip324-proxy"
     "--package=bip324-setup"

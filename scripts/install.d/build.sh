@@ -14,7 +14,7 @@ build() {
     pkg-config --exists libnftnl libmnl || die 69 'the headers of libnftnl and libmnl are needed to build'
     say "building, as $(builder): this takes some minutes"
     as_builder cargo build --release --locked --manifest-path "$root/Cargo.toml" \
-        -p bip324-proxy -p bip324-setup -p bip324-manual
+        -p bip324-proxy -p bip324-setup -p bip324-ctl -p bip324-manual
 }
 
 # Whoever called sudo, where the checkout is theirs to write to.

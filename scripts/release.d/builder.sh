@@ -60,7 +60,7 @@ build_package() {
     in_builder env --chdir=source dpkg-buildpackage --build=binary --unsigned-changes --no-check-builddeps \
         --host-arch="$architecture" "$@"
     cp "$work"/build/bip324-proxy*_"$version"_"$architecture".{deb,buildinfo} "$output"
-    cp "$work/build/cargo/$(target_of "$architecture")"/release/bip324-{proxy,setup,run} \
+    cp "$work/build/cargo/$(target_of "$architecture")"/release/bip324{-proxy,-setup,-run,ctl} \
         "$(programs_of "$architecture")"
 }
 
@@ -78,8 +78,8 @@ programs_of() { echo "$work/build/programs-$1"; }
 # Says only that they load and run: what they do is tested on amd64.
 try_arm64() {
     local program
-    for program in proxy setup run; do
-        in_builder qemu-aarch64-static "programs-arm64/bip324-$program" --version
+    for program in bip324-proxy bip324-setup bip324-run bip324ctl; do
+        in_builder qemu-aarch64-static "programs-arm64/$program" --version
     done
     in_builder qemu-aarch64-static programs-arm64/bip324-proxy --check-config
     in_builder qemu-aarch64-static programs-arm64/bip324-setup up --dry-run | cmp - nft/bip324.nft
