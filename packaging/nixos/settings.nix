@@ -44,7 +44,7 @@ in
         Destinations of connections that were made to the daemon itself and not redirected: none,
         globally routable addresses on the ports of `direct_ports`, or any.
       '';
-  direct_ports = key (types.listOf (positive 65535)) ''
+  direct_ports = key (types.nonEmptyListOf (positive 65535)) ''
     Ports that `direct = "public"` may dial.
   '';
   passthrough = key types.bool ''

@@ -1,8 +1,10 @@
 # Evaluates the module in every case of ./cases.nix: what went wrong, and of the good ones all that
-# NixOS would make of them. `lib` is nixpkgs' or ./lib; in the folder `store` the package would lie.
+# NixOS would make of them. `lib` is nixpkgs' or ./lib; in the folder `store` the package would lie; the
+# file `keys` is what scripts/check-nix.d/keys prints: all that can be configured.
 {
   lib ? import ./lib,
   store,
+  keys,
 }:
 
 let
@@ -123,22 +125,41 @@ let
   disabled = (evaluate [ ]).config;
   inherit (disabled.services.bip324-proxy) package;
 
-  # The defaults of the programs, as the file that is shipped shows them: `#key = value`.
-  shipped =
-    let
-      entry = line: if builtins.isString line then builtins.match "#([a-z_]+ = .*)" line else null;
-      found = builtins.filter (match: match != null) (
-        map entry (builtins.split "\n" (builtins.readFile ../../config.toml))
-      );
-    in
-    builtins.fromTOML (lib.concatStringsSep "\n" (map lib.head found));
-  keys = lib.attrNames (
+  # What can be configured, the programs' defaults, and values to be taken or refused.
+  told = builtins.fromJSON (builtins.readFile keys);
+  shipped = builtins.mapAttrs (_: key: key.default) told;
+  settings = lib.attrNames (
     import ../settings.nix {
       inherit lib;
       cfg = disabled.services.bip324-proxy;
     }
   );
   defaults = (report { }).settings;
+
+  # A key as the module has it: an option of its own, or one of `settings`.
+  said = {
+    group = value: { group = value; };
+    ports = value: { ports = value; };
+    fallback = value: { fallback = value; };
+    on_exit = value: {
+      failClosed = if value == "block" || value == "open" then value == "block" else value;
+    };
+  };
+  say = name: value: (said.${name} or (value: { settings.${name} = value; })) value;
+  takes =
+    name: value:
+    let
+      system = systemOf (say name value) { };
+      proxy = removeAttrs system.services.bip324-proxy [ "package" ];
+      other = lib.filter (message: !contains "settings.${name} is set" message) (failures system);
+    in
+    (builtins.tryEval (builtins.deepSeq proxy (other == [ ]))).value;
+  misjudged =
+    name:
+    map (value: "${name}: does not take ${builtins.toJSON value}") (
+      lib.filter (value: !takes name value) told.${name}.good
+    )
+    ++ map (value: "${name}: takes ${builtins.toJSON value}") (lib.filter (takes name) told.${name}.bad);
 in
 {
   good = lib.mapAttrs (_: report) cases.good;
@@ -153,8 +174,9 @@ in
       disabled.systemd.services != { } || disabled.users.users != { } || disabled.security.wrappers != { }
     ) "not enabled, it changes the system"
     ++ lib.optional (
-      keys != lib.attrNames shipped
-    ) "settings has the keys ${toString keys}, and config.toml ${toString (lib.attrNames shipped)}"
+      settings != lib.attrNames told
+    ) "settings has the keys ${toString settings}, and config.toml ${toString (lib.attrNames told)}"
+    ++ lib.concatMap misjudged (lib.attrNames told)
     ++ lib.optional (
       defaults != builtins.intersectAttrs defaults shipped
     ) "the defaults ${builtins.toJSON defaults} are not those of config.toml"

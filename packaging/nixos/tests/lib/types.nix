@@ -69,6 +69,14 @@ rec {
       loc: lists: map (value: lib.mergeValues loc inner [ value ]) (builtins.concatLists lists)
     );
 
+  nonEmptyListOf =
+    inner:
+    (listOf inner)
+    // {
+      name = "non-empty list of ${inner.name}";
+      check = value: builtins.isList value && value != [ ];
+    };
+
   attrsOf =
     inner:
     type "attribute set of ${inner.name}" builtins.isAttrs (
