@@ -1,23 +1,20 @@
-//! An established session: two directions that translate, or splice, and never wait for each other.
+//! One direction of a session: wait, read, translate, write.
 
 use std::io;
-use std::panic::resume_unwind;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bip324_transport::limits::{BATCH, MAX_READ_AHEAD};
-use bip324_transport::{Progress, Receiver, Sender, v1, v2};
-use thiserror::Error;
+use bip324_transport::{Progress, Receiver, Sender};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
+use super::{Error, LAST_WORDS};
 use crate::agent::{Seen, Watch};
-use crate::memory::{Buffer, Exhausted, Memory};
-use crate::socket::{self, ReadError};
+use crate::memory::{Buffer, Memory};
+use crate::socket;
 use crate::stats::{Flow, Live};
 
 /// What happens to the bytes on their way.
@@ -43,7 +40,7 @@ pub(crate) struct Pipe {
 }
 
 /// One direction of a session.
-struct Direction {
+pub(super) struct Direction {
     from: Arc<TcpStream>,
     to: Arc<TcpStream>,
     pipe: Pipe,
@@ -54,100 +51,6 @@ struct Direction {
     room: usize,
     /// Times in a row that the buffers were larger than what went through them needed.
     oversized: u32,
-}
-
-/// Why a session broke.
-#[derive(Debug, Error)]
-pub(crate) enum Error {
-    #[error("reading failed: {0}")]
-    Read(#[source] io::Error),
-    #[error("writing failed: {0}")]
-    Write(#[source] io::Error),
-    #[error("the stream ended in the middle of a message")]
-    Truncated,
-    #[error("one side closed the connection and the other neither sends nor closes it")]
-    HalfOpen,
-    #[error("the client broke the protocol: {0}")]
-    V1(#[from] v1::Error),
-    #[error("the peer broke the protocol: {0}")]
-    V2(#[from] v2::Error),
-    #[error(transparent)]
-    Memory(#[from] Exhausted),
-    #[error("closed through the control socket")]
-    Closed,
-}
-
-/// Runs both directions to their ends. Each passes on the FIN of its source; an error in one ends
-/// the other, and [`Live::close`] both, as does dropping the future.
-pub(crate) async fn run(
-    client: &Arc<TcpStream>,
-    peer: &Arc<TcpStream>,
-    up: Pipe,
-    down: Pipe,
-    live: &Arc<Live>,
-) -> Result<(), Error> {
-    let direction = |from, to, pipe, flow| {
-        let (from, to, live) = (Arc::clone(from), Arc::clone(to), Arc::clone(live));
-        Direction { from, to, pipe, live, flow, room: FIRST_READ, oversized: 0 }.run()
-    };
-    let mut up = JoinSet::from_iter([direction(client, peer, up, |live| &live.to_peer)]);
-    // The session's own task would only wait otherwise.
-    let down = pin!(direction(peer, client, down, |live| &live.to_client));
-    let result = tokio::select! {
-        biased;
-        result = both(&mut up, down, live) => result,
-        () = live.closing() => Err(Error::Closed),
-    };
-    up.shutdown().await;
-    result
-}
-
-/// Waits for both directions to end well, or for the first that does not.
-async fn both(
-    up: &mut JoinSet<Result<(), Error>>,
-    mut down: Pin<&mut impl Future<Output = Result<(), Error>>>,
-    live: &Live,
-) -> Result<(), Error> {
-    let (first, down_is_left) = tokio::select! {
-        ended = joined(up) => (ended, true),
-        ended = &mut down => (ended, false),
-    };
-    let rest = pin!(async { if down_is_left { down.await } else { joined(up).await } });
-    match first {
-        Ok(()) => finish(rest, live).await,
-        // The other direction reads from the socket that failed here: what came before may be left.
-        Err(error @ Error::Write(_)) => {
-            let _ = timeout(LAST_WORDS, rest).await;
-            Err(error)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Waits for the second direction after the first has ended well. A side that has closed its whole
-/// socket looks like one that still reads: it is taken for that as long as any byte gets on.
-async fn finish(
-    mut rest: Pin<&mut impl Future<Output = Result<(), Error>>>,
-    live: &Live,
-) -> Result<(), Error> {
-    loop {
-        let before = live.activity();
-        match timeout(HALF_OPEN, &mut rest).await {
-            Ok(result) => return result,
-            Err(_) if live.activity() == before => return Err(Error::HalfOpen),
-            Err(_) => {}
-        }
-    }
-}
-
-/// Waits for the direction that has a task of its own. Cancel-safe.
-async fn joined(up: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
-    match up.join_next().await {
-        Some(Ok(result)) => result,
-        // A bug, for the server to report as one of this session.
-        Some(Err(error)) => error.try_into_panic().map_or(Ok(()), |panic| resume_unwind(panic)),
-        None => Ok(()),
-    }
 }
 
 impl Pipe {
@@ -163,8 +66,19 @@ impl Pipe {
 }
 
 impl Direction {
+    /// One that has carried nothing yet, counted where `flow` says.
+    pub(super) const fn new(
+        from: Arc<TcpStream>,
+        to: Arc<TcpStream>,
+        pipe: Pipe,
+        live: Arc<Live>,
+        flow: fn(&Live) -> &Flow,
+    ) -> Self {
+        Self { from, to, pipe, live, flow, room: FIRST_READ, oversized: 0 }
+    }
+
     /// Carries bytes until the end of the source, and passes the end on. Not cancel-safe.
-    async fn run(mut self) -> Result<(), Error> {
+    pub(super) async fn run(mut self) -> Result<(), Error> {
         loop {
             let wants = self.forward().await?;
             if !self.fill(wants).await? {
@@ -297,15 +211,6 @@ impl Direction {
     }
 }
 
-impl From<ReadError> for Error {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Socket(error) => Self::Read(error),
-            ReadError::Memory(exhausted) => Self::Memory(exhausted),
-        }
-    }
-}
-
 /// The most that the translation of `input` bytes appends to an output: one v1 header of 24 bytes
 /// becomes up to 33, a packet of 21 bytes a v1 header; and it starts no message beyond [`BATCH`].
 /// Whole pages, so that a little more input does not mean a new buffer.
@@ -329,60 +234,14 @@ const OVERSIZE: usize = 4 * READ;
 /// Short rounds after which they are.
 const TRIM_AFTER: u32 = 32;
 
-/// How long a half-closed session may be quiet: twice the kernel's `tcp_fin_timeout`.
-const HALF_OPEN: Duration = Duration::from_secs(120);
-
-/// What a direction gets to carry the rest when its destination still stands but its source is
-/// gone.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-    use tokio::task::JoinHandle;
-    use tokio::time::Instant;
+    use bip324_transport::v1;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::stats::{Beginning, Kind, Registration, Stats};
-
-    fn memory() -> Arc<Memory> {
-        Memory::new(64 << 20, Arc::default())
-    }
-
-    fn register(kind: Kind) -> Registration {
-        let destination = "203.0.113.2:8333".parse().unwrap();
-        let beginning = Beginning {
-            kind,
-            client: "127.0.0.1:40000".parse().unwrap(),
-            owner: None,
-            redirected: true,
-            destination,
-            magic: None,
-            session_id: None,
-            accepted: Instant::now(),
-        };
-        Arc::new(Stats::default()).register(beginning, Flow::default(), Flow::default())
-    }
-
-    /// A connection: the relay's end and the far one.
-    async fn connection() -> (Arc<TcpStream>, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Arc::new(listener.accept().await.unwrap().0), far)
-    }
-
-    /// A relay of bytes as they are, and the far ends of both its connections.
-    async fn spliced() -> (JoinHandle<Result<(), Error>>, TcpStream, TcpStream) {
-        let (client, far_client) = connection().await;
-        let (peer, far_peer) = connection().await;
-        let session = register(Kind::Fallback);
-        let relay = tokio::spawn(async move {
-            let pipe = || Pipe::new(Codec::Splice, Buffer::new(&memory()), &memory());
-            run(&client, &peer, pipe(), pipe(), &session.live).await
-        });
-        (relay, far_client, far_peer)
-    }
+    use crate::relay::tests::{connection, memory, register};
+    use crate::stats::Kind;
 
     /// A direction out of nowhere that has just carried a long message.
     async fn after_a_long_message() -> Direction {
@@ -393,7 +252,8 @@ mod tests {
         pipe.input.reserve(4_000_000).unwrap();
         pipe.output.reserve(4_000_000).unwrap();
         let live = Arc::clone(&session.live);
-        Direction { from, to, pipe, live, flow: |live| &live.to_peer, room: READ, oversized: 0 }
+        let direction = Direction::new(from, to, pipe, live, |live| &live.to_peer);
+        Direction { room: READ, ..direction }
     }
 
     #[tokio::test]
@@ -489,24 +349,5 @@ mod tests {
         assert!(timeout(IDLE * 2, direction.fill(1)).await.is_err());
         assert_eq!((direction.pipe.input.capacity(), direction.pipe.output.capacity()), (0, 0));
         assert_eq!(direction.room, FIRST_READ);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_half_closed_session_lasts_while_bytes_flow() {
-        let (relay, mut far_client, mut far_peer) = spliced().await;
-        far_client.write_all(b"last words").await.unwrap();
-        far_client.shutdown().await.unwrap();
-        let mut words = String::new();
-        far_peer.read_to_string(&mut words).await.unwrap();
-        assert_eq!(words, "last words");
-
-        let start = Instant::now();
-        for _ in 0..4 {
-            tokio::time::sleep(HALF_OPEN * 2 / 3).await;
-            far_peer.write_all(b".").await.unwrap();
-            far_client.read_exact(&mut [0]).await.unwrap();
-        }
-        assert!(start.elapsed() > HALF_OPEN * 2);
-        assert!(matches!(relay.await.unwrap(), Err(Error::HalfOpen)));
     }
 }
