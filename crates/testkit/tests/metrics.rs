@@ -106,6 +106,48 @@ fn prometheus_scrapes_what_the_daemon_tells() -> Result<()> {
     })
 }
 
+/// packaging/grafana: Prometheus itself answers each question of each panel, from a real scrape.
+#[test]
+fn every_panel_of_the_grafana_dashboard_has_data() -> Result<()> {
+    let board: Value = serde_json::from_str(BOARD)?;
+    let panels = board["panels"].as_array().context("no panels")?;
+    Lab::run(|lab| {
+        let _node = Node::start(lab, NETWORK, &[])?;
+        rules::up(lab)?;
+        let _daemon = Daemon::start(lab, &["--metrics", &METRICS.to_string()])?;
+        let mut prometheus = start_prometheus(lab)?;
+        wait_for("a first scrape", 2 * PATIENCE, || {
+            prometheus.still_runs()?;
+            Ok((value(lab, "up").ok().flatten() == Some(1.0)).then_some(()))
+        })?;
+        let _clients = traffic(lab)?;
+        // One that leaves is a refusal.
+        drop(V1Client::redirected(lab, NETWORK, Family::V4.peer())?);
+        for panel in panels {
+            let targets = panel["targets"].as_array().context("a panel without a question")?;
+            ensure!(!targets.is_empty(), "{panel}");
+            for target in targets {
+                let question = target["expr"].as_str().context("no expression")?;
+                ensure!(question.contains("{instance=~\"$instance\""), "of all hosts: {question}");
+                let asked = question.replace("$instance", ".*").replace("$__rate_interval", "1m");
+                wait_for(question, PATIENCE, || {
+                    let answer = ask_prometheus(lab, &format!("query?query={}", escaped(&asked)))?;
+                    let series = answer.pointer("/data/result").and_then(Value::as_array);
+                    Ok(series.is_some_and(|series| !series.is_empty()).then_some(()))
+                })?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// As a part of a URL.
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+const BOARD: &str = include_str!("../../../packaging/grafana/bip324-proxy.json");
+
 fn start_prometheus(lab: &Lab) -> Result<Process> {
     let folder = lab.folder().join("prometheus");
     std::fs::create_dir(&folder)?;
