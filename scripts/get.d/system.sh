@@ -10,7 +10,7 @@ get_build() {
 
 get_base() {
     apt_need build-essential pkg-config libmnl-dev libnftnl-dev ca-certificates \
-        nftables iproute2 conntrack tcpdump procps util-linux passwd sudo \
+        nftables iproute2 conntrack tcpdump procps util-linux passwd sudo tmux \
         groff-base mandoc zsh fish
     say "base: here"
 }

@@ -201,7 +201,7 @@ impl Client {
     pub async fn subscribe(mut self, interval: u64) -> Result<(Subscription, Events), Error> {
         match self.ask(&Request::Subscribe { interval: Some(interval) }).await? {
             Answer::Subscribed { scope, status, sessions } => {
-                let patience = PATIENCE + Duration::from_millis(interval);
+                let patience = LULL + Duration::from_millis(interval);
                 let events = Events { path: self.path, patience, lines: self.lines };
                 Ok((Subscription { scope, status: *status, sessions }, events))
             }
@@ -314,6 +314,9 @@ fn unexpected(answer: &Answer) -> Error {
 
 /// For a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For the next event, beyond the interval: a daemon may be busy for a while.
+const LULL: Duration = Duration::from_secs(20);
 
 /// Bytes of a line at most: far more than the most sessions there can be.
 const MAX_ANSWER: u64 = 64 << 20;

@@ -64,9 +64,6 @@ pub enum Error {
     /// What was given to `verify` is no session id.
     #[error("{0}")]
     NoId(String),
-    /// On its way.
-    #[error("`{0}` is not there yet")]
-    Missing(&'static str),
 }
 
 impl Error {
@@ -78,7 +75,6 @@ impl Error {
             Self::NoId(_) => Exit::DataErr,
             Self::Web(web::Error::Exposed(_)) => Exit::Usage,
             Self::Web(_) | Self::System(..) => Exit::OsErr,
-            Self::Missing(_) => Exit::Software,
         }
     }
 

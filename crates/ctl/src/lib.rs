@@ -14,12 +14,15 @@ pub mod id;
 pub mod printable;
 pub mod process;
 pub mod rules;
+#[cfg(test)]
+mod sample;
 pub mod saved;
 pub mod session;
 pub mod sessions;
 pub mod status;
 pub mod table;
 pub mod terminal;
+pub mod top;
 pub mod units;
 pub mod verify;
 pub mod web;

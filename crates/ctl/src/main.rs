@@ -11,7 +11,7 @@ use bip324_ctl::cli::{self, Cli, Command};
 use bip324_ctl::client::Client;
 use bip324_ctl::exit::{Error, Exit, Outcome};
 use bip324_ctl::printable::{json, printable};
-use bip324_ctl::{check, session, sessions, status, verify};
+use bip324_ctl::{check, session, sessions, status, top, verify};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -39,7 +39,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::System("cannot wait for the daemon", error))?;
-    runtime.block_on(command(&cli.socket, &cli.command))
+    let outcome = runtime.block_on(command(&cli.socket, &cli.command));
+    // Whoever has quit does not wait for what is still being proved.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn command(socket: &Path, command: &Command) -> Outcome {
@@ -51,7 +54,7 @@ async fn command(socket: &Path, command: &Command) -> Outcome {
         Command::Session(arguments) => session::run(socket, arguments).await,
         Command::Verify(arguments) => verify::run(socket, arguments).await,
         Command::Check(output) => check::run(socket, *output).await,
-        Command::Top => Err(Error::Missing("top")),
+        Command::Top => top::run(socket).await,
         Command::Web(arguments) => web(socket, arguments).await,
     }
 }

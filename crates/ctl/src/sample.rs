@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bip324_control::{ByKind, Flow, Handshakes, Kind, Limits, Session, Status, Traffic, TypeCount};
+use bip324_control::{ByKind, Flow, Handshakes, Kind, Limits, Session, Status, Traffic};
 
 /// A session that was redirected from the first test address to the second.
 pub(crate) fn session(id: u64, kind: Kind) -> Session {
@@ -49,8 +49,8 @@ pub(crate) fn status() -> Status {
         sessions: ByKind { v2: 1, passthrough: 1, fallback: 1 },
         served: ByKind { v2: 1190, passthrough: 14, fallback: 1 },
         accepted: 1250,
-        canaries: 6,
         accept_failures: 0,
+        canaries: 6,
         refused: [("not_v2".to_owned(), 7), ("unreachable".to_owned(), 30)].into(),
         panics: 0,
         handshakes: Handshakes {
@@ -71,9 +71,4 @@ pub(crate) fn status() -> Status {
         memory: 3_100_000,
         limits: Limits { max_sessions: 512, max_memory: 256 << 20 },
     }
-}
-
-/// Messages of one type.
-pub(crate) fn count(name: &str, messages: u64, client_bytes: u64, peer_bytes: u64) -> TypeCount {
-    TypeCount { name: name.to_owned(), messages, client_bytes, peer_bytes }
 }

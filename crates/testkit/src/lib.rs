@@ -20,6 +20,7 @@ pub mod prerequisite;
 pub mod process;
 pub mod rules;
 pub mod supervisor;
+pub mod tmux;
 pub mod v1;
 pub mod vitals;
 pub mod wait;

@@ -81,7 +81,8 @@ pub fn real_programs() -> Result<PathBuf> {
 /// Where the program is absent.
 pub fn built(name: &str) -> Result<()> {
     let path = built_programs()?.join(name);
-    ensure!(path.exists(), "{} is absent: run cargo build -p {name}", path.display());
+    let package = if name == "bip324ctl" { "bip324-ctl" } else { name };
+    ensure!(path.exists(), "{} is absent: run cargo build -p {package}", path.display());
     Ok(())
 }
 

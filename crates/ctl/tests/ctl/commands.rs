@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
-use bip324_control::{Answer, Detail, Kind, Request, Scope, Session};
+use bip324_control::{Answer, Detail, Kind, Request, Scope, Session, TypeCount};
 use serde_json::Value;
 
-use crate::sample::{count, session, status};
+use crate::sample::{session, status};
 use crate::server::Place;
 
 /// A daemon with these sessions, and a `bip324-setup` that checks like this.
@@ -37,6 +37,10 @@ fn of_all_kinds() -> Vec<Session> {
         .zip(1..)
         .map(|(k, n)| session(n, k))
         .collect()
+}
+
+fn count(name: &str, messages: u64, client_bytes: u64, peer_bytes: u64) -> TypeCount {
+    TypeCount { name: name.to_owned(), messages, client_bytes, peer_bytes }
 }
 
 /// Runs it with the programs above first on PATH.

@@ -51,10 +51,10 @@ impl Daemon {
         *self.shared.answer.lock().unwrap() = Some(answer);
     }
 
-    /// To all who have subscribed.
+    /// To all who have subscribed, as far as they still listen.
     pub(crate) fn tell(&self, event: Event) {
         for mut stream in self.shared.subscribers.lock().unwrap().iter() {
-            std::io::Write::write_all(&mut stream, &line(&event).unwrap()).unwrap();
+            let _ = std::io::Write::write_all(&mut stream, &line(&event).unwrap());
         }
     }
 
@@ -86,6 +86,7 @@ impl Shared {
             match request {
                 Request::Version {} => say(&mut stream, &version(PROTOCOL)),
                 Request::Session { id } => say(&mut stream, &self.session(id)),
+                Request::Close { id } => say(&mut stream, &Answer::Closed { id }),
                 Request::Subscribe { .. } => {
                     let mut subscribers = self.subscribers.lock().unwrap();
                     let status = Box::new(sample::status());

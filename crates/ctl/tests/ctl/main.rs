@@ -12,4 +12,6 @@ mod sample; // facts for a scripted one
 #[cfg(test)]
 mod server; // the scripted one
 #[cfg(test)]
+mod top; // the dashboard, in a terminal
+#[cfg(test)]
 mod web; // the page's server
