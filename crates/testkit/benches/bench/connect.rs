@@ -7,30 +7,34 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bip324_testkit::figures::{Figure, Paired, Row, Target, median};
-use bip324_transport::v2::{KEY_LEN, KeyExchange, Role};
 
-use crate::ends::{MAGIC, Node, connect, receive_message, receive_version, respond};
+use crate::ends::{Node, connect, receive_version, respond, speak_v2};
 use crate::options::Options;
 use crate::proxy::{Proxy, joined};
+use crate::relay;
 
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let (proxy, node) = (Proxy::start(options)?, Node::listen()?);
+    let relay = relay::start(node.address)?;
     let version = node.version()?;
-    let (mut all, mut rounds) = (Vec::new(), Paired::default());
+    let (mut all, mut rounds, mut relayed) = <(Vec<_>, Paired, Paired)>::default();
     for round in 0..=options.pick(4, 10) {
-        let (through, native) = thread::scope(|scope| -> Result<_> {
-            let answers = scope.spawn(|| answer(&node, 2 * CONNECTIONS));
-            let (mut through, mut native) = (Vec::new(), Vec::new());
+        let [through, native, copied] = thread::scope(|scope| -> Result<_> {
+            let answers = scope.spawn(|| answer(&node, 3 * CONNECTIONS));
+            let mut times = [const { Vec::new() }; 3];
             for _ in 0..CONNECTIONS {
-                through.push(through_proxy(proxy.address, &version)?);
-                native.push(without_proxy(node.address, &version)?);
+                let [through, native, copied] = &mut times;
+                through.push(time(|| through_proxy(proxy.address, &version))?);
+                native.push(time(|| speak_v2(node.address, &version))?);
+                copied.push(time(|| speak_v2(relay.address, &version))?);
             }
             joined(answers)?;
-            Ok((through, native))
+            Ok(times)
         })?;
         // The first round is for whatever is made at first use.
         if round > 0 {
             rounds.add(median(&through), median(&native) + median(&round_trips(&node)?));
+            relayed.add(median(&through), median(&copied));
             all.extend(through);
         }
     }
@@ -38,7 +42,9 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let absolute = Figure::plain("connect to VERSION, p50", "µs", median, Target::AtMost(1000.0));
     let name = "connect to VERSION, beside v2 + a round trip";
     let relative = Figure::paired(name, "µs", &rounds, Target::AtMost(1.3));
-    Ok(vec![Row::Measured(absolute), Row::Measured(relative)])
+    let name = "connect to VERSION, beside v2 by a TCP relay";
+    let relayed = Figure::paired(name, "µs", &relayed, Target::AtMost(1.3));
+    Ok([absolute, relative, relayed].map(Row::Measured).into())
 }
 
 fn answer(node: &Node, connections: usize) -> Result<()> {
@@ -48,29 +54,20 @@ fn answer(node: &Node, connections: usize) -> Result<()> {
     Ok(())
 }
 
-fn through_proxy(proxy: SocketAddr, version: &[u8]) -> Result<f64> {
+/// Microseconds until a client has the node's VERSION, its connection open until then.
+fn time<T>(wait: impl FnOnce() -> Result<T>) -> Result<f64> {
     let start = Instant::now();
+    let connection = wait()?;
+    let elapsed = start.elapsed();
+    drop(connection);
+    Ok(microseconds(elapsed))
+}
+
+fn through_proxy(proxy: SocketAddr, version: &[u8]) -> Result<TcpStream> {
     let mut client = connect(proxy)?;
     client.write_all(version)?;
     receive_version(&mut client)?;
-    Ok(microseconds(start.elapsed()))
-}
-
-/// The client speaks v2 itself. As with the proxy, and with Core, its keys are made once it is
-/// connected.
-fn without_proxy(node: SocketAddr, version: &[u8]) -> Result<f64> {
-    let start = Instant::now();
-    let mut client = connect(node)?;
-    let exchange = KeyExchange::new(Role::Initiator, MAGIC)?;
-    client.write_all(&exchange.first_flight())?;
-    let mut key = [0; KEY_LEN];
-    client.read_exact(&mut key)?;
-    let mut flight = Vec::new();
-    let mut session = exchange.complete(&key, &mut flight);
-    session.sender.translate(version, &mut flight)?;
-    client.write_all(&flight)?;
-    receive_message(&mut client, &mut session.receiver)?;
-    Ok(microseconds(start.elapsed()))
+    Ok(client)
 }
 
 /// Of a byte, over loopback, in microseconds.

@@ -84,6 +84,22 @@ pub(crate) fn respond(mut peer: TcpStream) -> Result<(TcpStream, Sender)> {
     Ok((peer, session.sender))
 }
 
+/// What a client does that speaks v2 itself, until it has the node's VERSION. As with the proxy, and
+/// with Core, its keys are made once it is connected.
+pub(crate) fn speak_v2(to: SocketAddr, version: &[u8]) -> Result<TcpStream> {
+    let mut client = connect(to)?;
+    let exchange = KeyExchange::new(Role::Initiator, MAGIC)?;
+    client.write_all(&exchange.first_flight())?;
+    let mut key = [0; KEY_LEN];
+    client.read_exact(&mut key)?;
+    let mut flight = Vec::new();
+    let mut session = exchange.complete(&key, &mut flight);
+    session.sender.translate(version, &mut flight)?;
+    client.write_all(&flight)?;
+    receive_message(&mut client, &mut session.receiver)?;
+    Ok(client)
+}
+
 /// Reads until there is one message.
 pub(crate) fn receive_message(stream: &mut TcpStream, receiver: &mut Receiver) -> Result<()> {
     let (mut received, mut message) = (Vec::new(), Vec::new());

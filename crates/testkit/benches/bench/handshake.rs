@@ -3,39 +3,64 @@
 //! That is also to accept, to look up whose connection it is, to dial, and to forward the two messages.
 
 use std::hint::black_box;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use bip324_testkit::figures::{Figure, Paired, Row, Target};
 use bitcoin::secp256k1::ellswift::{ElligatorSwift, ElligatorSwiftParty};
 use bitcoin::secp256k1::{Secp256k1, SecretKey};
 
 use crate::clock::nanoseconds;
-use crate::ends::Node;
+use crate::ends::{Node, respond, speak_v2};
 use crate::options::Options;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, joined};
+use crate::relay;
 
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let (proxy, node) = (Proxy::start(options)?, Node::listen()?);
-    let idle = proxy.vitals()?.sockets;
-    let mut rounds = Paired::default();
+    let relay = relay::start(node.address)?;
+    let (idle, idle_relay) = (proxy.vitals()?.sockets, relay.vitals()?.sockets);
+    let version = node.version()?;
+    let (mut bare, mut relayed) = <(Paired, Paired)>::default();
     for round in 0..=options.pick(8, 20) {
-        let mut sessions = Vec::new();
-        let spent = proxy.nanoseconds(|| {
-            for _ in 0..SESSIONS {
-                sessions.push(node.open(proxy.address)?);
-            }
-            Ok(())
+        let (spent, _) = cost(&proxy, || node.open(proxy.address))?;
+        let copied = thread::scope(|scope| {
+            let answers = scope.spawn(|| -> Result<Vec<_>> {
+                (0..SESSIONS).map(|_| respond(node.accept()?)).collect()
+            });
+            let (copied, _sessions) = cost(&relay, || speak_v2(relay.address, &version))?;
+            joined(answers)?;
+            Ok::<_, Error>(copied)
         })?;
-        drop(sessions);
         proxy.wait_for_sockets(idle)?;
-        let floor = curve()?;
+        relay.wait_for_sockets(idle_relay)?;
+        let curve = curve()?;
         // The first round is for whatever is made at first use.
         if round > 0 {
-            rounds.add(spent / SESSIONS as f64 / 1000.0, floor / SESSIONS as f64 / 1000.0);
+            let each = |nanoseconds| nanoseconds / SESSIONS as f64 / 1000.0;
+            bare.add(each(spent), each(curve));
+            relayed.add(each(spent), each(curve + copied));
         }
     }
-    let name = "handshake, beside one key and one ECDH";
-    Ok(vec![Row::Measured(Figure::paired(name, "µs", &rounds, Target::AtMost(1.5)))])
+    let row = |name, rounds, limit| {
+        Row::Measured(Figure::paired(name, "µs", rounds, Target::AtMost(limit)))
+    };
+    Ok(vec![
+        row("handshake, beside one key and one ECDH", &bare, 1.5),
+        row("handshake, beside these and a TCP relay", &relayed, 1.0),
+    ])
+}
+
+/// Nanoseconds that the sessions of a round take of `proxy` until all are open, and the sessions.
+fn cost<T>(proxy: &Proxy, mut open: impl FnMut() -> Result<T>) -> Result<(f64, Vec<T>)> {
+    let mut sessions = Vec::new();
+    let spent = proxy.nanoseconds(|| {
+        for _ in 0..SESSIONS {
+            sessions.push(open()?);
+        }
+        Ok(())
+    })?;
+    Ok((spent, sessions))
 }
 
 /// Nanoseconds of as many key creations and ECDHs as a round has sessions.

@@ -12,12 +12,12 @@ use bip324_testkit::peer::frame;
 use crate::ends::{MAGIC, Node, Session, connect};
 use crate::options::Options;
 use crate::proxy::{Proxy, joined};
-use crate::relay::Relay;
+use crate::relay;
 use crate::stream::encrypt;
 
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let (proxy, node) = (Proxy::start(options)?, Node::listen()?);
-    let relay = Relay::start(node.address)?;
+    let relay = relay::start(node.address)?;
     let mut session = node.open(proxy.address)?;
     let mut paths = [
         Path::plain(&node, node.address)?,

@@ -33,6 +33,11 @@ impl Proxy {
             None => start_ours()?,
             Some(command) => start_other(command)?,
         };
+        Self::of(process, address)
+    }
+
+    /// A process that listens at `address`.
+    pub(crate) fn of(process: Process, address: SocketAddr) -> Result<Self> {
         let processes = members(i32::try_from(process.id())?)?;
         Ok(Self { address, processes, _process: process })
     }

@@ -7,30 +7,21 @@ use std::process::Command;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
-use bip324_testkit::process::Process;
 use bip324_testkit::wait::PATIENCE;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 
-use crate::proxy::spawn;
+use crate::proxy::{Proxy, spawn};
 
-/// It runs, and listens at `address`.
-pub(crate) struct Relay {
-    pub(crate) address: SocketAddr,
-    _process: Process,
-}
-
-impl Relay {
-    /// Starts this program once more, as a relay to `node`.
-    pub(crate) fn start(node: SocketAddr) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args([RELAY, &node.to_string()]);
-        let mut process = spawn("bench-relay", command)?;
-        let address = process
-            .wait_for_log("where it listens", PATIENCE, |log| log.lines().last()?.parse().ok())?;
-        Ok(Self { address, _process: process })
-    }
+/// Starts this program once more, as a relay to `node`.
+pub(crate) fn start(node: SocketAddr) -> Result<Proxy> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([RELAY, &node.to_string()]);
+    let mut process = spawn("bench-relay", command)?;
+    let address = process
+        .wait_for_log("where it listens", PATIENCE, |log| log.lines().last()?.parse().ok())?;
+    Proxy::of(process, address)
 }
 
 /// Relays until it is killed.
