@@ -155,7 +155,7 @@ impl<O: OriginalDst, D: Dial> Acceptor<O, D> {
     fn refuse(&self, stream: &TcpStream, full: Full, now: Instant) {
         self.shared.stats.count_refused(full.reason());
         if let Some(suppressed) = self.shared.throttle.pass(full.reason(), now) {
-            warn!("connection refused: {full}{suppressed}");
+            warn!(reason = full.reason().name(), "connection refused: {full}{suppressed}");
         }
         // If this fails, the connection is closed all the same.
         let _ = socket::reset_on_close(stream);

@@ -85,27 +85,28 @@ pub(crate) async fn run<D: Dial>(shared: Arc<Shared<D>>, arrival: Arrival) {
     let Err(error) = serve(&shared, arrival).await else {
         return;
     };
-    let (reason, now) = (error.reason(), Instant::now());
-    shared.stats.count_refused(reason);
+    let (why, now) = (error.reason(), Instant::now());
+    shared.stats.count_refused(why);
+    let reason = why.name();
     match error {
         Error::Refused(Refusal::Untracked | Refusal::Lookup(_)) | Error::Downgrade => {
-            if let Some(suppressed) = shared.throttle.pass(reason, now) {
-                warn!("connection refused: {error}{suppressed}");
+            if let Some(suppressed) = shared.throttle.pass(why, now) {
+                warn!(reason, "connection refused: {error}{suppressed}");
             }
         }
-        _ if reason == Reason::Memory => {
-            if let Some(suppressed) = shared.throttle.pass(reason, now) {
-                warn!("session ended: {error}{suppressed}");
+        _ if why == Reason::Memory => {
+            if let Some(suppressed) = shared.throttle.pass(why, now) {
+                warn!(reason, "session ended: {error}{suppressed}");
             }
         }
         // Told as it ended.
         Error::Relay(_) => {}
         Error::Client(client::Error::Closed | client::Error::Broken(_)) => {
-            debug!("no session: {error}");
+            debug!(reason, "no session: {error}");
         }
         _ => {
-            if let Some(suppressed) = shared.throttle.pass(reason, now) {
-                info!("connection refused: {error}{suppressed}");
+            if let Some(suppressed) = shared.throttle.pass(why, now) {
+                info!(reason, "connection refused: {error}{suppressed}");
             }
         }
     }

@@ -95,14 +95,17 @@ async fn under_systemd_the_log_goes_to_the_journal_from_within_the_sandbox() -> 
     }
     let line = &established["MESSAGE"];
     ensure!(line.contains(&format!(" session_id={}", session.id)), "{line}");
+    let session_id = session.id.to_string();
     drop((client, session));
-    journal.wait_for("session ended")?;
+    let ended = journal.wait_for("session ended: ")?;
+    ensure!(ended["BIP324_SESSION_ID"] == session_id, "{ended:#?}");
 
     let mut refused = program.connect().await?;
     refused.write(&message("verack", &[])).await?;
     assert_refused(&mut refused).await?;
     let refusal = journal.wait_for("connection refused")?;
     ensure!(refusal["PRIORITY"] == "6", "{refusal:#?}");
+    ensure!(refusal["BIP324_REASON"] == "not_version", "{refusal:#?}");
 
     program.process.signal(Signal::SIGTERM)?;
     journal.wait_for("stopping")?;
