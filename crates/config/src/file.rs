@@ -180,6 +180,8 @@ mod tests {
             ("max_memory = 31\n", "31 is not a number from 32 to 1048576"),
             ("max_memory = 1048577\n", "1048577 is not a number"),
             ("max_memory = '64'\n", "`max_memory`: invalid type: string \"64\""),
+            ("control = 'run/c.sock'\n", "/etc/x.toml:1: `control`: not an absolute path"),
+            ("control = 7\n", "`control`: invalid type: integer `7`"),
             (
                 "passthrough = 'on'\n",
                 "`passthrough`: invalid type: string \"on\", expected a boolean",

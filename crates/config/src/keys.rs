@@ -154,6 +154,17 @@ pub const KEYS: &[Key] = &[
         reload: true,
     },
     Key {
+        name: "control",
+        kind: "string, an absolute path",
+        default: r#""/run/bip324-proxy/control.sock""#,
+        doc: "Unix socket by which bip324ctl and others reach the daemon, for its own user and group. If \
+              there can be none at a path that is named here, the daemon does not start; at the default \
+              it does without. To be left out where a systemd socket unit has the path: both together \
+              are refused.",
+        reader: Reader::Daemon,
+        reload: false,
+    },
+    Key {
         name: "metrics",
         kind: r#"string, "off", "127.0.0.1:PORT", "[::1]:PORT" or "unix:/PATH""#,
         default: r#""off""#,

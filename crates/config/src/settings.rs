@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub max_direct_per_user: Option<usize>,
     #[serde(deserialize_with = "memory")]
     pub max_memory: Option<usize>,
+    #[serde(deserialize_with = "absolute")]
+    pub control: Option<PathBuf>,
     pub metrics: Option<Metrics>,
     pub log: Option<Log>,
 }
@@ -57,14 +60,15 @@ impl Settings {
             max_sessions: self.max_sessions.or(below.max_sessions),
             max_direct_per_user: self.max_direct_per_user.or(below.max_direct_per_user),
             max_memory: self.max_memory.or(below.max_memory),
+            control: self.control.or(below.control),
             metrics: self.metrics.or(below.metrics),
             log: self.log.or(below.log),
         }
     }
 
-    /// What holds where nothing is said. `group` and `listen` stay silent: to name the default is
-    /// more than to leave them out, for a group that is named must exist, and addresses that are
-    /// named exclude those of a service manager.
+    /// What holds where nothing is said. `group`, `listen` and `control` stay silent: to name the
+    /// default is more than to leave them out, for a group that is named must exist, addresses that are
+    /// named exclude those of a service manager, and a control socket that is named must be possible.
     #[must_use]
     pub fn with_defaults(self) -> Self {
         let max_sessions = self.max_sessions.unwrap_or(DEFAULT_MAX_SESSIONS);
@@ -81,6 +85,7 @@ impl Settings {
             max_sessions: Some(max_sessions),
             max_direct_per_user: Some(DEFAULT_MAX_DIRECT_PER_USER),
             max_memory: Some(default_max_memory(max_sessions)),
+            control: None,
             metrics: Some(Metrics::default()),
             log: Some(Log::default()),
         })
@@ -168,6 +173,15 @@ fn within<'de, D: Deserializer<'de>>(
     }
 }
 
+/// Two programs with different working directories read the same file.
+fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    if !path.is_absolute() {
+        return Err(D::Error::custom("not an absolute path"));
+    }
+    Ok(Some(path))
+}
+
 fn rules_ports<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<BTreeSet<NonZeroU16>>, D::Error> {
@@ -249,7 +263,7 @@ mod tests {
         assert_eq!(named.listen.as_deref(), Some(&DEFAULT_LISTEN[..]));
         let defaults = Settings::default().with_defaults();
         assert_eq!((&defaults.group, &defaults.listen), (&None, &None));
-        assert_eq!(defaults, Settings { group: None, listen: None, ..named });
+        assert_eq!(defaults, Settings { group: None, listen: None, control: None, ..named });
     }
 
     fn all_defaults() -> Settings {

@@ -97,10 +97,11 @@ mod tests {
         let text = template().lines().map(uncomment).collect::<Vec<_>>().join("\n");
         let file = parse(&text);
         assert_eq!(file.lines.len(), KEYS.len());
-        let Settings { group: Some(_), listen: Some(_), .. } = &file.settings else {
+        let Settings { group: Some(_), listen: Some(_), control: Some(_), .. } = &file.settings
+        else {
             panic!("{text}");
         };
-        let silent = Settings { group: None, listen: None, ..file.settings };
+        let silent = Settings { group: None, listen: None, control: None, ..file.settings };
         assert_eq!(silent, Settings::default().with_defaults());
     }
 

@@ -65,6 +65,11 @@ pub struct Cli {
     /// [default: half a MiB for each of --max-sessions, at least 64]
     #[arg(long, value_name = "MIB", value_parser = parse_memory)]
     max_memory: Option<usize>,
+    /// Where bip324ctl and others reach the daemon: a Unix socket. If there can be none at a path that
+    /// is named here, the daemon does not start [default: /run/bip324-proxy/control.sock, as far as
+    /// that can be]
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     /// Where to serve metrics at /metrics, in OpenMetrics: a port of a loopback address, or unix:/PATH
     /// [default: off]
     #[arg(long, value_name = "ADDRESS:PORT|unix:/PATH")]
@@ -119,6 +124,7 @@ impl Cli {
             max_sessions: self.max_sessions,
             max_direct_per_user: self.max_direct_per_user,
             max_memory: self.max_memory,
+            control: self.control.clone(),
             metrics: self.metrics.clone(),
             log: self.log,
             ..Settings::default()
@@ -167,7 +173,7 @@ mod tests {
         let said = parse(
             "--listen 127.0.0.1:9 --listen [::1]:9 --group g --direct any --fallback v1 \
              --passthrough off --port 1 --port 2 --user-agent-suffix --max-sessions 3 \
-             --max-direct-per-user 2 --max-memory 100 \
+             --max-direct-per-user 2 --max-memory 100 --control /c \
              --metrics unix:/x --log debug",
         );
         let said = said.unwrap().settings();
@@ -184,6 +190,7 @@ mod tests {
             max_sessions: Some(3),
             max_direct_per_user: Some(2),
             max_memory: Some(100),
+            control: Some("/c".into()),
             metrics: Some(Metrics::Unix("/x".into())),
             log: Some(Log::Debug),
             ..Settings::default()
@@ -241,6 +248,7 @@ mod tests {
             let default = match key.name {
                 "max_memory" => "half a MiB for each of --max-sessions, at least 64".to_owned(),
                 "group" => "bip324, where it exists".to_owned(),
+                "control" => "/run/bip324-proxy/control.sock, as far as that can be".to_owned(),
                 "listen" => "port 1324 of 127.0.0.1 and ::1".to_owned(),
                 "direct_ports" => key.default.replace(['[', ']', ','], ""),
                 _ => key.default.replace('"', "").replace("true", "on").replace("false", "off"),

@@ -19,6 +19,7 @@ pub mod allocator;
 pub mod cli;
 mod client;
 pub mod config;
+pub mod control;
 pub mod destination;
 mod interfaces;
 mod journal;

@@ -15,8 +15,8 @@ use bip324_config::{GroupName, Layers};
 use bip324_proxy::cli::Cli;
 use bip324_proxy::reload::{self, Reload};
 use bip324_proxy::{
-    Config, Current, Kernel, Overview, Stats, Tcp, activation, allocator, listen, log, metrics,
-    notify, owner_of, privilege, sandbox, serve,
+    Config, Current, Kernel, Overview, Stats, Tcp, activation, allocator, control, listen, log,
+    metrics, notify, owner_of, privilege, sandbox, serve,
 };
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -76,7 +76,8 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     if config.max_sessions > most_sessions {
         warn!("there are file descriptors for {most_sessions} sessions only: see LimitNOFILE");
     }
-    let listeners = listen::open(said.listen.as_deref().unwrap_or_default(), passed)?;
+    let listeners = listen::open(said.listen.as_deref().unwrap_or_default(), passed.listeners)?;
+    let control = control::open(said.control.as_deref(), passed.control)?;
     let metrics = metrics::open(&said.metrics.clone().unwrap_or_default())?;
     // While the files that tell of a limit can still be read.
     let threads = available_parallelism().map_or(1, NonZero::get);
@@ -96,12 +97,13 @@ fn run(cli: &Cli, configuration: Layers) -> Result<()> {
     // Its threads inherit that there is nothing left to gain.
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.context("cannot start threads")?;
-    runtime.block_on(run_until_told(listeners, metrics, live, reload))
+    runtime.block_on(run_until_told(listeners, control, metrics, live, reload))
 }
 
 /// Serves until the first signal to stop, and drains until the second.
 async fn run_until_told(
     listeners: Vec<std::net::TcpListener>,
+    control: Option<control::Opened>,
     metrics: Option<metrics::Listener>,
     config: Current,
     mut reload: Reload<'_>,
@@ -116,6 +118,15 @@ async fn run_until_told(
     let named = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     info!("ready, listening on {named}");
     notify::ready();
+    let stats = Arc::new(Stats::default());
+    let overview =
+        Overview { stats: Arc::clone(&stats), config: config.clone(), listeners: addresses };
+    if let Some(control) = control {
+        control::start(control, overview.clone(), reload.level.clone())?;
+    }
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics::serve(metrics, overview));
+    }
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
         // Nothing is sent: dropping the sender is the message.
@@ -130,12 +141,6 @@ async fn run_until_told(
         drop(stop);
         while signals.recv().await == Told::Reload {}
     };
-    let stats = Arc::new(Stats::default());
-    let overview =
-        Overview { stats: Arc::clone(&stats), config: config.clone(), listeners: addresses };
-    if let Some(metrics) = metrics {
-        tokio::spawn(metrics::serve(metrics, overview));
-    }
     tokio::select! {
         served = serve(listeners, config, Kernel, owner_of(), Tcp, stats, shutdown) => served?,
         () = told_twice => {}
@@ -220,6 +225,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<metrics::Error>() {
         return EX_UNAVAILABLE;
+    }
+    match error.downcast_ref() {
+        Some(control::Error::Both) => return EX_CONFIG,
+        Some(control::Error::Listen(_)) => return EX_UNAVAILABLE,
+        None => {}
     }
     match error.downcast_ref() {
         Some(listen::Error::Both) => EX_CONFIG,

@@ -75,7 +75,8 @@ async fn h6_what_is_passed_by_mistake_is_named_with_the_key_to_mend() -> Result<
     let connection = std::net::TcpStream::connect(listener.local_addr()?)?;
     let listen = ["--listen", "127.0.0.1:0"];
     for (socket, name, arguments, text) in [
-        (listener.as_fd(), "control", &[][..], "FileDescriptorName=transparent"),
+        (listener.as_fd(), "other", &[][..], "FileDescriptorName=transparent"),
+        (listener.as_fd(), "control", &[], "ListenStream= to an absolute path"),
         (local.as_fd(), "transparent", &[], "ListenStream="),
         (connection.as_fd(), "transparent", &[], "Accept=no"),
         (listener.as_fd(), "transparent", &listen, "leave --listen out"),

@@ -134,6 +134,15 @@ impl Daemon {
         self.connect_as(Some(Ok(node.public))).await
     }
 
+    /// A client of this user whose connection to the node was redirected.
+    pub(crate) async fn connect_of(&self, node: &Node, owner: Option<u32>) -> Result<Wire> {
+        let socket = self.socket()?;
+        let client = socket.local_addr()?;
+        self.network.set_answer(client, Ok(node.public));
+        self.network.set_owner(client, owner);
+        Wire::new(within("the daemon to listen", socket.connect(self.address)).await??)
+    }
+
     /// A client whose connection to `destination` was redirected.
     pub(crate) async fn connect_to(&self, destination: SocketAddr) -> Result<Wire> {
         self.connect_as(Some(Ok(destination))).await

@@ -12,6 +12,8 @@ mod activation;
 #[cfg(test)]
 mod caps;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod destination;
 #[cfg(test)]
 mod detection;
