@@ -80,6 +80,10 @@ map toldOnce [
     message = "${option}.settings.listen is set: the socket unit has the addresses, and the daemon refuses both. Leave it out.";
   }
   {
+    assertion = cfg.settings.control == null;
+    message = "${option}.settings.control is set: the socket unit has the path, and the daemon refuses both. Leave it out.";
+  }
+  {
     # Not an option of every NixOS.
     assertion = cfg.launcher.enable -> config.security.enableWrappers or true;
     message = "${option}.launcher.enable needs security.enableWrappers, which gives bip324-run the group. Enable it, or set ${option}.launcher.enable = false and start clients with `sudo -g ${cfg.group}`.";

@@ -168,6 +168,10 @@ in
 
     systemd.packages = [ cfg.package ];
     systemd.sockets.bip324-proxy.wantedBy = [ "sockets.target" ];
+    systemd.sockets.bip324-proxy-control = {
+      wantedBy = [ "sockets.target" ];
+      socketConfig.SocketGroup = cfg.group;
+    };
     systemd.services.bip324-proxy = {
       wantedBy = [ "multi-user.target" ];
       # Not reloaded: its sandbox does not let it read what is new in the store.

@@ -62,6 +62,9 @@ in
   max_memory = key (types.ints.between 32 1048576) ''
     Memory of all sessions together, in MiB.
   '';
+  control = key types.str ''
+    Must stay unset: the socket unit has the path, {file}`/run/bip324-proxy/control.sock`.
+  '';
   metrics = key types.str ''
     Where metrics are served: `"127.0.0.1:1325"` for every user of this host, a path such as
     `"unix:/run/bip324-metrics/metrics.sock"` for the daemon's group, or `"off"`.

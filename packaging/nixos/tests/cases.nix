@@ -97,6 +97,10 @@
       config.settings.listen = [ "127.0.0.1:1325" ];
       says = "settings.listen is set";
     };
+    control = {
+      config.settings.control = "/run/other.sock";
+      says = "settings.control is set";
+    };
     no-wrappers = {
       config = { };
       nixos.security.enableWrappers = false;

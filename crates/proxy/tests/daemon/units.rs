@@ -25,6 +25,19 @@ fn the_socket_has_the_addresses_that_the_rules_lead_to() {
     assert_eq!(addresses, DEFAULT_LISTEN.map(|address| address.to_string()));
 }
 
+/// One name for all sockets of a unit is all that systemd has: the control socket has its own.
+#[test]
+fn the_control_socket_is_where_its_clients_look_for_it() {
+    let unit = "bip324-proxy-control.socket";
+    assert_eq!(values(unit, "ListenStream"), [bip324_control::SOCKET]);
+    assert_eq!(values(unit, "FileDescriptorName"), ["control"]);
+    assert_eq!(values(unit, "Service"), ["bip324-proxy.service"]);
+    assert_eq!(values(unit, "SocketMode"), ["0660"]);
+    assert_eq!(values(unit, "SocketGroup"), [bip324_config::DEFAULT_GROUP]);
+    assert_eq!(values("bip324-proxy.socket", "FileDescriptorName"), ["transparent"]);
+    assert_eq!(values("bip324-proxy.service", "Wants"), [unit]);
+}
+
 #[test]
 fn the_service_has_descriptors_for_the_most_sessions_that_can_be_configured() {
     let needed = 2 * *SESSIONS.end() as u64 + 64;
