@@ -24,6 +24,8 @@ in_both_families() {
 same_session() {
     by_launcher
     wait_for 'the daemon to tell the session id' logged bip324-proxy "$(<"$lab/session")"
+    in_machine journalctl --quiet --unit=bip324-proxy "BIP324_SESSION_ID=$(<"$lab/session")" |
+        grep 'session established' >/dev/null
     in_machine rm /etc/bip324-proxy/config.d/debug.toml
 }
 

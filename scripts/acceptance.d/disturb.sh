@@ -52,6 +52,29 @@ reload_daemon() {
     wait_for 'the daemon to say what changed' logged bip324-proxy "reloaded: .*max_sessions.*$((600 + time))"
 }
 
+# The unit lets the daemon have port and folder; the log of its start is in the journal with fields.
+serve_metrics() {
+    configure metrics 'metrics = "127.0.0.1:1325"'
+    in_machine systemctl restart bip324-proxy
+    wait_for 'metrics at the port' scraped INET PeerAddr 127.0.0.1:1325
+    in_machine journalctl --quiet --output=verbose --unit=bip324-proxy PRIORITY=6 \
+        SYSLOG_IDENTIFIER=bip324-proxy | grep -A 20 CODE_FILE= | grep 'MESSAGE=metrics at '
+    configure metrics 'metrics = "unix:/run/bip324-metrics/metrics.sock"'
+    disturbed in_machine systemctl restart bip324-proxy
+    wait_for 'metrics at the path' scraped UNIX Peer /run/bip324-metrics/metrics.sock
+    in_machine rm /etc/bip324-proxy/config.d/metrics.toml
+}
+
+# scraped FAMILY OPTION ADDRESS: whether all metrics can be had there.
+scraped() {
+    # shellcheck disable=SC2016  # Perl's variables
+    in_machine perl -MIO::Socket::INET -MIO::Socket::UNIX -e '
+        my ($family, $option, $address) = @ARGV;
+        my $socket = "IO::Socket::$family"->new($option => $address) or die;
+        print $socket "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        print <$socket>' "$@" | grep -x '# EOF'
+}
+
 # configure NAME LINE
 configure() { in_machine sh -c "echo '$2' >/etc/bip324-proxy/config.d/$1.toml"; }
 
