@@ -1,19 +1,19 @@
-// The rates of the last five minutes, as lines with a filled area beneath.
+// The rates of the last minutes, five at most, as lines with a filled area beneath.
 
 import { drawing } from "./element.js";
 import { rate } from "./words.js";
 
-const SPAN = 300;
 const HEIGHT = 180;
 const MARGIN = { left: 74, right: 8, top: 10, bottom: 24 };
 
 export function draw(box, points, rates) {
   const width = Math.max(280, box.clientWidth);
   const top = scale(Math.max(...points.map((point) => Math.max(point.in, point.out)), 1000));
-  const x = (ago) => width - MARGIN.right - (ago / SPAN) * (width - MARGIN.left - MARGIN.right);
+  const span = points[0]?.ago > 110 ? 300 : 120;
+  const x = (ago) => width - MARGIN.right - (ago / span) * (width - MARGIN.left - MARGIN.right);
   const y = (value) => HEIGHT - MARGIN.bottom - (value / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const svg = drawing("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, "aria-hidden": "true" });
-  svg.append(...grid(width, top, x, y));
+  svg.append(...grid(width, span, top, x, y));
   for (const way of ["in", "out"]) svg.append(...line(points, way, x, y));
   box.replaceChildren(svg);
   const most = Math.max(...points.map((point) => point.in), 0);
@@ -41,17 +41,17 @@ function line(points, way, x, y) {
   ];
 }
 
-function grid(width, top, x, y) {
+function grid(width, span, top, x, y) {
   const parts = [];
   for (const part of [0, 0.5, 1]) {
     const height = y(part * top);
     parts.push(drawing("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: height, y2: height }));
     parts.push(drawing("text", { x: MARGIN.left - 8, y: height + 4, "text-anchor": "end" }, rate(part * top)));
   }
-  for (const minutes of width < 500 ? [0, 2, 4] : [0, 1, 2, 3, 4]) {
-    const anchor = minutes === 0 ? "end" : "middle";
-    const text = minutes === 0 ? "now" : `−${minutes} min`;
-    parts.push(drawing("text", { x: x(60 * minutes), y: HEIGHT - 6, "text-anchor": anchor }, text));
+  const step = (span === 120 ? 30 : 60) * (width < 500 ? 2 : 1);
+  for (let ago = 0; ago < span; ago += step) {
+    const text = ago === 0 ? "now" : ago % 60 === 0 ? `−${ago / 60} min` : `−${ago} s`;
+    parts.push(drawing("text", { x: x(ago), y: HEIGHT - 6, "text-anchor": ago === 0 ? "end" : "middle" }, text));
   }
   return parts;
 }

@@ -72,6 +72,7 @@ function verdict() {
   if (by("verdict").dataset.state !== kind) say(by("announced"), text);
   by("verdict").dataset.state = kind;
   say(by("verdict"), text);
+  if (document.title !== `${text} · bip324-proxy`) document.title = `${text} · bip324-proxy`;
   say(by("rules"), state.rules ? `Rules: ${RULES[state.rules.state]} ${state.rules.said}` : "");
   say(by("scope"), state.up && state.scope === "own" ? "The totals are of all users; the sessions listed are those of the user who runs this page." : "");
 }
@@ -84,7 +85,8 @@ function facts({ version, uptime, fallback, sessions, served, accepted, canaries
   say(by("kinds"), `${number(sessions.v2)} v2, ${number(sessions.passthrough)} passthrough, ${number(sessions.fallback)} plaintext; ${number(served.v2 + served.passthrough + served.fallback)} since the start`);
   const v1 = traffic.v2_to_peer.client_bytes + traffic.v2_to_client.client_bytes;
   const v2 = traffic.v2_to_peer.peer_bytes + traffic.v2_to_client.peer_bytes;
-  say(by("saved"), v1 > 0 ? `${bytes(v1 - v2)}, ${share(v1 - v2, v1)}` : "–");
+  say(by("saved-by"), v1 < v2 ? "v2 cost so far" : "Saved by v2");
+  say(by("saved"), v1 > 0 ? `${bytes(Math.abs(v1 - v2))}, ${share(Math.abs(v1 - v2), v1)}` : "–");
   say(by("sides"), `${bytes(v1)} as v1 with clients, ${bytes(v2)} as v2 with peers`);
   say(by("handshakes"), handshakes.count > 0 ? `half within ${time(handshakes.p50)}` : "–");
   say(by("slowest"), handshakes.count > 0 ? `99 of 100 within ${time(handshakes.p99)}, of ${number(handshakes.count)}` : "none yet");

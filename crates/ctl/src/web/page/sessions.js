@@ -74,7 +74,7 @@ export class Table {
     }
     by("table").hidden = shown.length === 0;
     by("empty").hidden = shown.length > 0;
-    say(by("empty"), !up ? "Nothing is known while the daemon is away." : sessions.size > 0 ? "No session matches the filter." : "No sessions. A client is started with: bip324-run CLIENT");
+    say(by("empty"), !up ? "Nothing is known while the daemon is away." : sessions.size > 0 ? "No session matches the filter." : this.state.scope === "own" ? "No sessions of this user; root sees everybody’s. A client is started with: bip324-run CLIENT" : "No sessions. A client is started with: bip324-run CLIENT");
     say(by("shown"), wanted ? `${number(shown.length)} of ${plural(sessions.size, "session", "sessions")}` : "");
   }
 

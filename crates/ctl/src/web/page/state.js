@@ -22,7 +22,7 @@ export class State {
     if (message.feed === "up") this.#begin(message);
     else if (message.feed === "clients") this.#name(message.clients);
     else if (message.feed === "down") this.#lose(message.reason);
-    else if (message.event === "opened") this.#put(message.session, 0);
+    else if (message.event === "opened") this.#open(message.session);
     else if (message.event === "closed") this.#end(message.session, message.reason);
     else if (message.event === "traffic") this.#flow(message.status, message.sessions);
   }
@@ -72,7 +72,16 @@ export class State {
     }
   }
 
+  // The status counts it in a second; one in plaintext is to be seen at once.
+  #open(session) {
+    this.#put(session, 0);
+    this.status.sessions[session.kind] += 1;
+    this.status.served[session.kind] += 1;
+  }
+
   #end(session, reason) {
+    const { sessions } = this.status;
+    sessions[session.kind] = Math.max(0, sessions[session.kind] - 1);
     this.sessions.delete(session.id);
     delete this.clients[session.id];
     this.ended.unshift({ session, reason, at: new Date() });
