@@ -29,6 +29,12 @@ get_nix() {
     say "nix: $(nix-instantiate --version)"
 }
 
+# Without a font a page has no text to be looked at; optipng is for scripts/picture-web.
+get_browser() {
+    apt_need chromium fonts-dejavu-core optipng
+    say "browser: $(chromium --version 2>/dev/null)"
+}
+
 get_emulator() {
     apt_need qemu-system-x86 mmdebstrap e2fsprogs
     say "emulator: $(qemu-system-x86_64 --version | head -n 1)"

@@ -4,8 +4,10 @@
 //! What the machine lacks makes a test fail and say what to run.
 
 pub mod activation;
+pub mod browser;
 pub mod capture;
 pub mod clients;
+pub mod control;
 pub mod daemon;
 pub mod echo;
 pub mod figures;

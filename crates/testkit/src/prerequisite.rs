@@ -101,6 +101,16 @@ pub fn real(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Fails with the `scripts/get` line that brings the program `name` of Debian's where it is absent.
+///
+/// # Errors
+///
+/// Where it is on no PATH.
+pub fn program(name: &str, part: &str) -> Result<()> {
+    ensure!(on_path(name), "`{name}` is not installed: run ./scripts/get {part}");
+    Ok(())
+}
+
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).exists())
