@@ -66,6 +66,10 @@ pub struct Peer {
     pub session_id: String,
     /// User agent of its VERSION message.
     pub subver: String,
+    /// Bytes received from it, on the wire.
+    pub bytesrecv: u64,
+    /// Bytes sent to it, on the wire.
+    pub bytessent: u64,
     /// Bytes received from it by message type.
     pub bytesrecv_per_msg: BTreeMap<String, u64>,
 }

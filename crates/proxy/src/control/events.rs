@@ -86,3 +86,59 @@ impl Told {
         sessions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    use tokio::net::UnixStream;
+    use tokio::sync::watch;
+    use tracing::level_filters::LevelFilter;
+    use tracing_subscriber::reload;
+
+    use super::*;
+    use crate::stats::{Beginning, Flow, Kind, Overview, Stats};
+
+    fn subject(stats: &Arc<Stats>) -> Subject {
+        let config = watch::channel(Arc::default()).1;
+        let overview = Overview { stats: Arc::clone(stats), config, listeners: Vec::new() };
+        Subject { overview, level: reload::Layer::new(LevelFilter::INFO).1 }
+    }
+
+    /// A session that begins and ends at once.
+    fn pass(stats: &Arc<Stats>) {
+        let beginning = Beginning {
+            kind: Kind::Passthrough,
+            client: "127.0.0.1:40000".parse().unwrap(),
+            owner: None,
+            redirected: true,
+            destination: "203.0.113.2:8333".parse().unwrap(),
+            magic: None,
+            session_id: None,
+            accepted: Instant::now(),
+        };
+        drop(stats.register(beginning, Flow::default(), Flow::default()));
+    }
+
+    /// More than wait for a reader: here one that never gets its turn meanwhile.
+    #[tokio::test]
+    async fn a_reader_that_is_too_slow_is_told_what_it_missed_and_let_go() {
+        let stats = Arc::new(Stats::default());
+        let (subject, caller) = (subject(&stats), Caller { uid: 0, privileged: true });
+        let (near, far) = UnixStream::pair().unwrap();
+        let telling = tokio::spawn(async move {
+            let (read, write) = near.into_split();
+            let (mut reader, mut writer) = (Reader::new(read), Writer::new(write));
+            tell(&subject, caller, Duration::from_secs(60), &mut reader, &mut writer).await
+        });
+        let mut lines = BufReader::new(far).lines();
+        let first = lines.next_line().await.unwrap().unwrap();
+        assert!(first.starts_with(r#"{"answer":"subscribed","#), "{first}");
+        for _ in 0..600 {
+            pass(&stats);
+        }
+        let lost = lines.next_line().await.unwrap().unwrap();
+        assert_eq!(lost, r#"{"event":"lost","events":176}"#);
+        assert_eq!(lines.next_line().await.unwrap(), None);
+        telling.await.unwrap().unwrap();
+    }
+}
