@@ -4,6 +4,7 @@ mod answers;
 mod bounds;
 mod permissions;
 mod program;
+mod schema;
 mod subscribe;
 
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bip324_control::{Answer, Code, Detail, Refusal, Request, Session, Status, line, parse};
 use bip324_proxy::Config;
 use bip324_proxy::control::{open, start};
@@ -104,6 +105,9 @@ impl Talker {
         within("a line", self.0.read_until(b'\n', &mut line)).await??;
         ensure!(line.ends_with(b"\n"), "the connection ended");
         let text = String::from_utf8_lossy(&line).into_owned();
+        let said: serde_json::Value = serde_json::from_slice(&line)?;
+        let kind = if said.get("event").is_some() { "event" } else { "answer" };
+        schema::check(kind, &said).map_err(|why| anyhow!("{text}: {why}"))?;
         parse(&line).with_context(|| text)
     }
 
