@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use bip324_control::{Answer, Event, Request, parse};
 use bip324_proxy::stats::Reason;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../../../docs/control.schema.json")).unwrap()
@@ -64,9 +64,8 @@ fn matches(schema: &Value, value: &Value) -> Result<(), String> {
             return Err(format!("{value} is not {keyword} {wanted}"));
         }
     }
-    let nothing = Map::new();
-    let properties = schema["properties"].as_object().unwrap_or(&nothing);
-    for (key, value) in value.as_object().unwrap_or(&nothing) {
+    let properties = &schema["properties"];
+    for (key, value) in value.as_object().into_iter().flatten() {
         match (properties.get(key), &schema["additionalProperties"]) {
             (Some(schema), _) => matches(schema, value).map_err(|why| format!("{key}: {why}"))?,
             (None, Value::Bool(false)) => return Err(format!("{key} is one too many")),
@@ -136,7 +135,7 @@ fn described(schema: &Value, value: &Value, at: String) -> BTreeSet<String> {
     for item in value.as_array().unwrap_or(&empty) {
         found.extend(described(&schema["items"], item, format!("{at}/-")));
     }
-    for (key, value) in value.as_object().unwrap_or(&Map::new()) {
+    for (key, value) in value.as_object().into_iter().flatten() {
         let inner = schema["properties"]
             .get(key)
             .or_else(|| schema.get("additionalProperties").filter(|schema| schema.is_object()));
