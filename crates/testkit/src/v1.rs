@@ -21,6 +21,7 @@ use crate::prerequisite::client_gid;
 pub struct V1Client {
     stream: TcpStream,
     network: Network,
+    agent: String,
 }
 
 /// How a connection ended.
@@ -41,7 +42,7 @@ impl V1Client {
     pub fn redirected(lab: &Lab, network: Network, peer: IpAddr) -> Result<Self> {
         let connect = || connect(peer);
         let stream = lab.host.run_as_group(client_gid()?, connect)?;
-        Ok(Self { stream, network })
+        Ok(Self { stream, network, agent: AGENT.to_owned() })
     }
 
     /// As [`Self::redirected`], over a Multipath TCP socket.
@@ -58,7 +59,13 @@ impl V1Client {
             with_limits(socket.into())
         };
         let stream = lab.host.run_as_group(client_gid()?, connect)?;
-        Ok(Self { stream, network })
+        Ok(Self { stream, network, agent: AGENT.to_owned() })
+    }
+
+    /// Has it call itself so.
+    #[must_use]
+    pub fn named(self, agent: &str) -> Self {
+        Self { agent: agent.to_owned(), ..self }
     }
 
     /// The VERSION message, header included.
@@ -73,7 +80,7 @@ impl V1Client {
             receiver: address.clone(),
             sender: address,
             nonce: 0x6269_7033_3234,
-            user_agent: "/bip324-test:1.0/".into(),
+            user_agent: self.agent.clone(),
             start_height: 0,
             relay: false,
         };
@@ -173,6 +180,9 @@ fn with_limits(stream: TcpStream) -> Result<TcpStream> {
     stream.set_write_timeout(Some(LIMIT))?;
     Ok(stream)
 }
+
+/// What it calls itself unless told otherwise.
+const AGENT: &str = "/bip324-test:1.0/";
 
 /// Messages that a node may send before the awaited one.
 const MESSAGES: usize = 50;

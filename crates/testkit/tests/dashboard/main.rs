@@ -107,6 +107,30 @@ fn the_session_id_can_be_copied_and_compared(browser: &mut Browser, id: &str) ->
     browser.wait_for("document.activeElement.closest('#table tbody') !== null")
 }
 
+/// What somebody says of himself is shown, and is nothing else.
+#[test]
+fn what_a_stranger_calls_himself_is_text() -> Result<()> {
+    Lab::run(|lab| {
+        let _node = Node::start(lab, NETWORK, &[])?;
+        rules::up(lab)?;
+        let control = Control::make(lab)?;
+        let _daemon = control.daemon(lab)?;
+        let (_server, url) = control.web(lab, Identity::Root)?;
+        let agent = "<img id=here src=x onerror=alert(1)>";
+        let mut client = V1Client::redirected(lab, NETWORK, Family::V4.peer())?.named(agent);
+        client.handshake()?;
+        let mut browser = Browser::start(lab, Identity::Root)?;
+        browser.open(&url)?;
+        browser.wait_for("document.querySelectorAll('#table tbody tr').length === 1")?;
+        browser.click("#table tbody button")?;
+        browser.wait_for(&format!("document.body.innerText.includes({agent:?})"))?;
+        ensure!(browser.value::<bool>("document.querySelector('#here') === null")?, "it is obeyed");
+        let complaints = browser.complaints()?;
+        ensure!(complaints.is_empty(), "{complaints:#?}");
+        Ok(())
+    })
+}
+
 /// Everything is to be seen without scrolling sideways, in both colours, on any screen; the pictures
 /// are kept where $BIP324_PICTURES says.
 #[test]
