@@ -133,7 +133,7 @@ fn row(entry: &Entry) -> Vec<String> {
 #[must_use]
 pub fn client(entry: &Entry) -> String {
     match (&entry.process, entry.session.uid) {
-        (Some(Process { pid, name }), _) => format!("{} {pid}", printable(name)),
+        (Some(Process { pid, name }), _) => format!("{pid} {}", printable(name)),
         (None, Some(uid)) => format!("user {}", printable(&process::user(uid))),
         (None, None) => "-".to_owned(),
     }

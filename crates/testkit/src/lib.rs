@@ -8,6 +8,7 @@ pub mod browser;
 pub mod capture;
 pub mod clients;
 pub mod control;
+pub mod ctl;
 pub mod daemon;
 pub mod echo;
 pub mod figures;

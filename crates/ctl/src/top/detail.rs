@@ -45,7 +45,7 @@ pub(super) fn lines(state: &State, look: Look, width: usize) -> Vec<Line<'static
 fn client(row: &Row) -> String {
     let session = &row.session;
     let process = match &row.process {
-        Some(Process { pid, name }) => format!("{name} {pid}, "),
+        Some(Process { pid, name }) => format!("process {pid} {name}, "),
         None => String::new(),
     };
     let user = session.uid.map_or_else(String::new, |uid| format!("user {}, ", user(uid)));

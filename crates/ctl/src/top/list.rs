@@ -189,7 +189,7 @@ impl Column {
 /// The process, or the user.
 fn client(row: &Row) -> String {
     match (&row.process, row.session.uid) {
-        (Some(process), _) => format!("{} {}", process.name, process.pid),
+        (Some(process), _) => format!("{} {}", process.pid, process.name),
         (None, Some(uid)) => format!("user {}", user(uid)),
         (None, None) => "-".to_owned(),
     }
