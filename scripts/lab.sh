@@ -5,7 +5,8 @@
 . scripts/accounts.sh
 
 # run_in_lab PROGRAM ARGUMENT...: builds PROGRAM and ours, and runs it with the accounts it needs.
-# lab_needs lists what scripts/get is to bring for it, lab_profile names cargo's profile.
+# lab_needs lists what scripts/get is to bring for it, lab_profile names cargo's profile, and
+# lab_programs the programs of ours.
 run_in_lab() {
     local program=$1
     shift
@@ -30,7 +31,7 @@ run_in_lab() {
 prepare() {
     # shellcheck disable=SC2154
     scripts/get "${lab_needs[@]}" && find_rust &&
-        cargo build --locked --profile "$lab_profile" -p bip324-proxy -p bip324-setup || return
+        cargo build --locked --profile "$lab_profile" "${lab_programs[@]/#/--bin=}" || return
     cargo bench --locked --profile "$lab_profile" --no-run --bench "$1" -p bip324-testkit 2>&1 |
         tee "$lab/bench.log" || return
     local built folder=${CARGO_TARGET_DIR:-target}/${lab_profile/dev/debug}
@@ -38,7 +39,7 @@ prepare() {
     chmod 755 "$lab"
     mkdir "$lab/deps"
     install -m 755 "$built" "$lab/deps/$1" &&
-        install -m 755 "$folder"/bip324-{proxy,setup} "$lab"
+        install -m 755 "${lab_programs[@]/#/$folder/}" "$lab"
 }
 
 clean_up() {
@@ -65,5 +66,6 @@ stop_running() {
     done
 }
 
+lab_programs=(bip324-proxy bip324-setup)
 lab=
 running=

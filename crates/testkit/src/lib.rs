@@ -18,6 +18,7 @@ pub mod lab;
 pub mod namespace;
 pub mod node;
 pub mod peer;
+pub mod picture;
 pub mod plaintext;
 pub mod prerequisite;
 pub mod process;
