@@ -79,7 +79,7 @@ fn fitting(width: usize) -> Vec<(Column, usize)> {
     for column in IN_ORDER.into_iter().filter(|column| chosen.contains(column)) {
         widths.push((column, column.least()));
     }
-    for wanting in [Column::Peer, Column::SessionId, Column::Trend] {
+    for wanting in [Column::Client, Column::Peer, Column::SessionId, Column::Trend] {
         for (_, width) in widths.iter_mut().filter(|(column, _)| *column == wanting) {
             let more = (wanting.most() - wanting.least()).min(room);
             *width += more;
@@ -178,6 +178,7 @@ impl Column {
 
     const fn most(self) -> usize {
         match self {
+            Self::Client => 20,
             Self::Peer => 26,
             Self::Trend => super::state::HISTORY,
             Self::SessionId => crate::id::DIGITS,
