@@ -39,9 +39,13 @@ pub(super) fn lines(state: &State, look: Look, width: usize) -> Vec<Line<'static
     }
     let first = state.cursor - state.cursor % state.page;
     for row in shown.into_iter().skip(first).take(state.page) {
-        let line = line(state, row, &columns, look);
-        let selected = state.selected == Some(row.session.id);
-        lines.push(if selected { line.style(look.reversed()) } else { line });
+        if state.selected == Some(row.session.id) {
+            // Reversed as a whole: colours in it would be patches.
+            let plain = Look { color: false, ..look };
+            lines.push(line(state, row, &columns, plain).style(look.reversed()));
+        } else {
+            lines.push(line(state, row, &columns, look));
+        }
     }
     lines
 }
