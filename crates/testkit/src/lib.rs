@@ -22,6 +22,7 @@ pub mod picture;
 pub mod plaintext;
 pub mod prerequisite;
 pub mod process;
+pub mod rpc;
 pub mod rules;
 pub mod supervisor;
 pub mod tmux;

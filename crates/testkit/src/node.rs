@@ -13,6 +13,7 @@ use crate::identity::Identity;
 use crate::lab::Lab;
 use crate::namespace::{Family, Namespace};
 use crate::process::{Process, finish, output, output_with_input};
+use crate::rpc::AUTHORIZATION;
 use crate::wait::{PATIENCE, wait_for};
 
 /// Port that every node listens on, whatever its network: the one that is redirected.
@@ -330,7 +331,8 @@ const SERVING: [&str; 5] = [
 ];
 
 /// Options of every node: it looks for nobody and says what it does.
-const QUIET: [&str; 8] = [
+const QUIET: [&str; 9] = [
+    AUTHORIZATION,
     "-server=1",
     "-dnsseed=0",
     "-fixedseeds=0",
