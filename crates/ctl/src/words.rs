@@ -44,6 +44,7 @@ pub fn reason(name: &str) -> String {
         "downgrade" => "a peer that has spoken v2 did not: POSSIBLE DOWNGRADE",
         "handshake" => "the v2 handshake failed half-way",
         "broken" => "an established session broke",
+        "closed" => "closed over the control socket",
         other => return printable(other).replace('_', " "),
     }
     .to_owned()
@@ -73,6 +74,19 @@ mod tests {
     fn a_reason_of_a_newer_daemon_is_still_shown() {
         assert_eq!(reason("not_v2"), "the peer does not speak v2");
         assert_eq!(reason("moon_phase\x1b"), "moon phase?");
+    }
+
+    /// The reference's list is the daemon's, whose own test sees to that.
+    #[test]
+    fn every_documented_reason_has_its_words() {
+        let reference = include_str!("../../../docs/CONTROL.md");
+        let (_, table) = reference.split_once("| reason in `refused` |").unwrap();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+        let names: Vec<_> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
+        assert!(names.len() > 10, "{names:?}");
+        for name in names {
+            assert_ne!(reason(name), name.replace('_', " "), "no words");
+        }
     }
 
     #[test]
