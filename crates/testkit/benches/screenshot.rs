@@ -7,8 +7,8 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use bip324_testkit::clients::Client;
-use bip324_testkit::ctl::{json, socket, top};
-use bip324_testkit::daemon::Daemon;
+use bip324_testkit::control::Control;
+use bip324_testkit::ctl::{json, top};
 use bip324_testkit::identity::Identity;
 use bip324_testkit::lab::Lab;
 use bip324_testkit::namespace::Family;
@@ -23,21 +23,21 @@ fn main() -> Result<()> {
     Lab::run(|lab| {
         let node = Node::start(lab, Network::Regtest, &[])?;
         rules::up(lab)?;
-        let control = socket(lab)?.display().to_string();
-        let _daemon = Daemon::start_quietly(lab, &["--control", &control])?;
+        let control = Control::make(lab)?;
+        let _daemon = control.daemon(lab)?;
         let mut clients = Vec::new();
         for (client, family) in CLIENTS {
             clients.push(client.start(lab, Identity::Sudo, family)?);
             let count = clients.len();
             wait_for("its session", PATIENCE, || {
-                let answer = json(lab, &["sessions"])?;
+                let answer = json(lab, &control, &["sessions"])?;
                 let sessions = answer.get("sessions").and_then(|sessions| sessions.as_array());
                 let now = sessions.map_or(0, Vec::len);
                 Ok((now == count).then_some(()))
             })?;
         }
         let terminal = Tmux::start(lab.folder(), COLUMNS, ROWS)?;
-        top(lab, &terminal)?;
+        top(lab, &control, &terminal)?;
         terminal.press(&["Down", "Enter"])?;
         // Each block is news for every client. v2 saves some bytes a message, and its handshakes cost
         // some kilobytes first.

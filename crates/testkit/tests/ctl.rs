@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use bip324_testkit::ctl::{ctl, json, socket, top};
-use bip324_testkit::daemon::Daemon;
+use bip324_testkit::control::Control;
+use bip324_testkit::ctl::{ctl, json, top};
 use bip324_testkit::identity::Identity;
 use bip324_testkit::lab::Lab;
 use bip324_testkit::namespace::Family;
@@ -17,11 +17,6 @@ use bip324_testkit::wait::PATIENCE;
 use nix::sys::signal::Signal;
 
 const NETWORK: Network = Network::Regtest;
-
-fn start(lab: &Lab) -> Result<Daemon<'_>> {
-    let control = socket(lab)?.display().to_string();
-    Daemon::start(lab, &["--control", &control])
-}
 
 fn expect(answer: &Output, code: i32, words: &str) -> Result<()> {
     let said = String::from_utf8([&*answer.stdout, &*answer.stderr].concat())?;
@@ -39,13 +34,14 @@ fn ctl_tells_the_process_the_node_and_the_id_of_a_session() -> Result<()> {
     Lab::run(|lab| {
         let node = Node::start(lab, NETWORK, &[])?;
         rules::up(lab)?;
-        let _daemon = start(lab)?;
+        let control = Control::make(lab)?;
+        let _daemon = control.daemon(lab)?;
         let peer = (Family::V4.peer(), PORT).into();
         let client = Node::client(lab, Identity::Sudo, NETWORK, peer)?;
         client.wait_for_blocks(PATIENCE)?;
         let seen = node.wait_for_peer(PATIENCE)?;
 
-        let sessions = json(lab, &["sessions"])?;
+        let sessions = json(lab, &control, &["sessions"])?;
         ensure!(sessions["scope"] == "all", "{sessions}");
         let session = &sessions["sessions"][0];
         ensure!(session["kind"] == "v2" && session["network"] == "regtest", "{session}");
@@ -57,7 +53,7 @@ fn ctl_tells_the_process_the_node_and_the_id_of_a_session() -> Result<()> {
         ensure!(command.contains("client-node"), "{pid}: {command}");
 
         let read_out = seen.session_id.to_uppercase();
-        let verify = |id: &str| ctl(lab, Identity::Root, &["verify", id]);
+        let verify = |id: &str| ctl(lab, &control, Identity::Root, &["verify", id]);
         expect(
             &verify(&format!("{} {}", &read_out[..20], &read_out[20..]))?,
             0,
@@ -65,10 +61,10 @@ fn ctl_tells_the_process_the_node_and_the_id_of_a_session() -> Result<()> {
         )?;
         expect(&verify(&"0".repeat(64))?, 1, "NO MATCH: none of the 1 v2 session")?;
 
-        let status = json(lab, &["status"])?;
+        let status = json(lab, &control, &["status"])?;
         ensure!(status["rules"]["state"] == "alive", "{status}");
         ensure!(status["daemon"]["sessions"]["v2"] == 1, "{status}");
-        let types = &json(lab, &["session", "1"])?["types"]["to_client"];
+        let types = &json(lab, &control, &["session", "1"])?["types"]["to_client"];
         let types = types.as_array().context("no types")?;
         ensure!(types.iter().any(|count| count["type"] == "headers"), "{types:?}");
         Ok(())
@@ -79,14 +75,24 @@ fn ctl_tells_the_process_the_node_and_the_id_of_a_session() -> Result<()> {
 fn ctl_says_what_is_broken_and_ends_accordingly() -> Result<()> {
     Lab::run(|lab| {
         rules::up(lab)?;
-        let daemon = start(lab)?;
-        let root = |arguments| ctl(lab, Identity::Root, arguments);
+        let control = Control::make(lab)?;
+        let daemon = control.daemon(lab)?;
+        let root = |arguments| ctl(lab, &control, Identity::Root, arguments);
         expect(&root(&["check"])?, 0, "ok      rules     group bip324")?;
         expect(&root(&["sessions"])?, 0, "No sessions.")?;
         expect(&root(&["session", "1"])?, 66, "bip324ctl: ")?;
         expect(&root(&["close", "1"])?, 66, "bip324ctl: ")?;
-        // The daemon made the socket itself, which is its own then; systemd's is for the group.
-        expect(&ctl(lab, Identity::Setpriv, &["status"])?, 77, "members of group _bip324")?;
+        let member = |identity, arguments| ctl(lab, &control, identity, arguments);
+        expect(
+            &member(Identity::Setpriv, &["check"])?,
+            0,
+            "ok      rules     the canary of group",
+        )?;
+        expect(&member(Identity::Setpriv, &["sessions"])?, 0, "No sessions of this user;")?;
+        expect(&member(Identity::Setpriv, &["log", "debug"])?, 77, "bip324ctl: ")?;
+        // By a supplementary group the socket opens, and nothing is redirected.
+        let cannot = "?       rules     cannot tell from this user";
+        expect(&member(Identity::Supplementary, &["check"])?, 77, cannot)?;
         rules::nft(lab, "delete table inet bip324")?;
         expect(&root(&["check"])?, 78, "FAILED  rules     there is no table inet bip324")?;
         expect(&root(&["status"])?, 78, "BROKEN: there is no table inet bip324")?;
@@ -103,13 +109,14 @@ fn top_shows_and_closes_real_sessions() -> Result<()> {
     Lab::run(|lab| {
         let node = Node::start(lab, NETWORK, &[])?;
         rules::up(lab)?;
-        let daemon = start(lab)?;
+        let control = Control::make(lab)?;
+        let daemon = control.daemon(lab)?;
         let peer = (Family::V6.peer(), PORT).into();
         let _client = Node::client(lab, Identity::Sudo, NETWORK, peer)?;
         let seen = node.wait_for_peer(PATIENCE)?;
         let terminal = Tmux::start(lab.folder(), 80, 24)?;
-        top(lab, &terminal)?;
-        let session = &json(lab, &["sessions"])?["sessions"][0];
+        top(lab, &control, &terminal)?;
+        let session = &json(lab, &control, &["sessions"])?["sessions"][0];
         let process = format!(" {} ", session["process"]["pid"]);
         terminal.wait_for("the session and its process", |screen| {
             screen.contains(" 1 of 512: 1 v2,")
@@ -143,7 +150,7 @@ fn top_shows_and_closes_real_sessions() -> Result<()> {
 
         daemon.end(Signal::SIGTERM)?;
         terminal.wait_for("the daemon's end", |screen| screen.contains(" NOT CONNECTED, "))?;
-        let _daemon = start(lab)?;
+        let _daemon = control.daemon(lab)?;
         terminal.wait_for("another daemon", |screen| screen.contains(" the daemon is back"))?;
         terminal.press(&["q"])?;
         terminal.require_shell()
