@@ -44,6 +44,11 @@ map toldOnce [
     key = "on_exit";
     value = if cfg.failClosed then "block" else "open";
   }
+  {
+    name = "metrics";
+    key = "metrics";
+    value = if cfg.metrics.enable then cfg.metrics.listen else "off";
+  }
 ]
 ++ [
   {

@@ -43,6 +43,9 @@ let
         makeWrapper ${cfg.package}/bin/bip324-run $out --add-flags '--group ${cfg.group}'
       '';
 
+  # The port of the metrics, where it is one.
+  metricsPort = builtins.match ".*:([0-9]+)" cfg.metrics.listen;
+
   # As themselves, as the empty user says: no power beyond what newgrp(1) and sg(1) give members.
   sudoRules = mkIf cfg.sudo.enable [
     {
@@ -140,6 +143,20 @@ in
       '';
     };
 
+    metrics = {
+      enable = lib.mkEnableOption "metrics of the daemon in OpenMetrics, at `/metrics`, for this host";
+
+      listen = mkOption {
+        type = types.strMatching "(127[.][0-9.]+|\\[::1]):[0-9]+|unix:/.+";
+        default = "127.0.0.1:1325";
+        example = "unix:/run/bip324-metrics/metrics.sock";
+        description = ''
+          Where metrics are served: a port of a loopback address, to every user of this host, or a Unix
+          socket in {file}`/run/bip324-metrics`, to the group `_bip324`.
+        '';
+      };
+    };
+
     launcher.enable = enabledByDefault ''
       Whether {command}`bip324-run` is installed set-group-ID for the group's members. It proves rules
       and daemon before it starts a client.
@@ -179,6 +196,9 @@ in
       # In one step, with the socket open: clients wait instead of being refused.
       stopIfChanged = false;
       notSocketActivated = true;
+      serviceConfig = mkIf (cfg.metrics.enable && metricsPort != null) {
+        SocketBindAllow = "tcp:${lib.head metricsPort}";
+      };
     };
     systemd.services.bip324-guard = {
       wantedBy = [ "sysinit.target" ];

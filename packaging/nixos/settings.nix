@@ -29,6 +29,7 @@ in
   ports = told "ports" (types.listOf types.port) cfg.ports;
   fallback = told "fallback" types.str cfg.fallback;
   on_exit = told "failClosed" types.str (if cfg.failClosed then "block" else "open");
+  metrics = told "metrics" types.str (if cfg.metrics.enable then cfg.metrics.listen else "off");
 
   listen = key (types.listOf types.str) ''
     Must stay unset: the socket unit has the addresses, port 1324 of 127.0.0.1 and ::1.
@@ -64,10 +65,6 @@ in
   '';
   control = key types.str ''
     Must stay unset: the socket unit has the path, {file}`/run/bip324-proxy/control.sock`.
-  '';
-  metrics = key types.str ''
-    Where metrics are served: `"127.0.0.1:1325"` for every user of this host, a path such as
-    `"unix:/run/bip324-metrics/metrics.sock"` for the daemon's group, or `"off"`.
   '';
   log =
     key

@@ -16,6 +16,7 @@
       ];
       fallback = "v1";
       failClosed = false;
+      metrics.enable = true;
       settings = {
         direct = "off";
         direct_ports = [ 8333 ];
@@ -33,6 +34,14 @@
     other-group = {
       group = "clients";
       sudo.enable = false;
+      metrics = {
+        enable = true;
+        listen = "unix:/run/bip324-metrics/metrics.sock";
+      };
+    };
+    another-port.metrics = {
+      enable = true;
+      listen = "[::1]:9324";
     };
     without-launcher.launcher.enable = false;
   };
@@ -101,6 +110,10 @@
       config.settings.control = "/run/other.sock";
       says = "settings.control is set";
     };
+    metrics-told-twice = {
+      config.settings.metrics = "127.0.0.1:1325";
+      says = "settings.metrics differs from services.bip324-proxy.metrics";
+    };
     no-wrappers = {
       config = { };
       nixos.security.enableWrappers = false;
@@ -121,6 +134,8 @@
     unknown-fallback.fallback = "v2";
     group-with-space.group = "bit coin";
     group-as-number.group = "995";
+    metrics-for-all.metrics.listen = "0.0.0.0:1325";
+    metrics-without-port.metrics.listen = "127.0.0.1";
     unknown-log.settings.log = "loud";
     no-sessions.settings.max_sessions = 0;
     little-memory.settings.max_memory = 31;

@@ -144,6 +144,14 @@ let
     on_exit = value: {
       failClosed = if value == "block" || value == "open" then value == "block" else value;
     };
+    metrics =
+      value:
+      lib.optionalAttrs (value != "off") {
+        metrics = {
+          enable = true;
+          listen = value;
+        };
+      };
   };
   say = name: value: (said.${name} or (value: { settings.${name} = value; })) value;
   takes =
