@@ -35,6 +35,8 @@ let
       inherit package;
       users = [ "alice" ];
       group = "clients";
+      metrics.enable = true;
+      web.enable = true;
     };
     users.users.alice.isNormalUser = true;
     boot.loader.grub.enable = false;
@@ -51,13 +53,14 @@ in
 
   module = pkgs.runCommand "bip324-proxy-module" { } ''
     cd ${etc "systemd/system"}
-    for unit in bip324-guard.service bip324-proxy.service bip324-proxy.socket bip324-proxy-control.socket; do
+    for unit in bip324-{guard,proxy,web}.service bip324-proxy{,-control}.socket; do
       test -e $unit
       test -e $unit.d/overrides.conf
     done
     test -e sysinit.target.wants/bip324-guard.service
     test -e sockets.target.wants/bip324-proxy.socket
     test -e sockets.target.wants/bip324-proxy-control.socket
+    test -e multi-user.target.wants/bip324-web.service
     grep -x 'group = "clients"' ${etc "bip324-proxy/config.toml"}
     test -x ${nixos.config.security.wrappers.bip324-run.source}
     touch $out

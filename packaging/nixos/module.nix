@@ -43,8 +43,8 @@ let
         makeWrapper ${cfg.package}/bin/bip324-run $out --add-flags '--group ${cfg.group}'
       '';
 
-  # The port of the metrics, where it is one.
-  metricsPort = builtins.match ".*:([0-9]+)" cfg.metrics.listen;
+  # The port, where it is one: the units let their programs have no other.
+  portOf = listen: builtins.match ".*:([0-9]+)" listen;
 
   # As themselves, as the empty user says: no power beyond what newgrp(1) and sg(1) give members.
   sudoRules = mkIf cfg.sudo.enable [
@@ -157,6 +157,18 @@ in
       };
     };
 
+    web = {
+      enable = lib.mkEnableOption ''
+        the page of {command}`bip324ctl web` as a service. Its address is in {file}`/run/bip324-web/url`,
+        for members of the group'';
+
+      listen = mkOption {
+        type = types.strMatching "(127[.][0-9.]+|\\[::1]):[0-9]+";
+        default = "127.0.0.1:1326";
+        description = "Address and port of this host at which the page is served.";
+      };
+    };
+
     launcher.enable = enabledByDefault ''
       Whether {command}`bip324-run` is installed set-group-ID for the group's members. It proves rules
       and daemon before it starts a client.
@@ -196,8 +208,19 @@ in
       # In one step, with the socket open: clients wait instead of being refused.
       stopIfChanged = false;
       notSocketActivated = true;
-      serviceConfig = mkIf (cfg.metrics.enable && metricsPort != null) {
-        SocketBindAllow = "tcp:${lib.head metricsPort}";
+      serviceConfig = mkIf (cfg.metrics.enable && portOf cfg.metrics.listen != null) {
+        SocketBindAllow = "tcp:${lib.head (portOf cfg.metrics.listen)}";
+      };
+    };
+    systemd.services.bip324-web = mkIf cfg.web.enable {
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig = {
+        ExecStart = [
+          ""
+          "${cfg.package}/bin/bip324ctl web --listen ${cfg.web.listen} --url-file /run/bip324-web/url"
+        ];
+        Group = cfg.group;
+        SocketBindAllow = "tcp:${lib.head (portOf cfg.web.listen)}";
       };
     };
     systemd.services.bip324-guard = {

@@ -64,9 +64,12 @@ rustPlatform.buildRustPackage {
       --zsh manual/completions/zsh/*
 
     install -D -m 644 -t $out/lib/systemd/system packaging/systemd/*
-    substituteInPlace $out/lib/systemd/system/*.service \
+    substituteInPlace $out/lib/systemd/system/bip324-{guard,proxy}.service \
       --replace-fail /usr/sbin/ $out/bin/ \
       --replace-fail /bin/kill ${coreutils}/bin/kill
+    substituteInPlace $out/lib/systemd/system/bip324-web.service \
+      --replace-fail "/usr/lib /usr/lib64" ${builtins.storeDir} \
+      --replace-fail /usr/bin/ $out/bin/
     # NixOS starts its nftables after sysinit.target, and the guard is before that: no cycle.
     substituteInPlace $out/lib/systemd/system/bip324-guard.service \
       --replace-fail After=nftables.service ""

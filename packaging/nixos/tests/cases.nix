@@ -17,6 +17,7 @@
       fallback = "v1";
       failClosed = false;
       metrics.enable = true;
+      web.enable = true;
       settings = {
         direct = "off";
         direct_ports = [ 8333 ];
@@ -39,9 +40,15 @@
         listen = "unix:/run/bip324-metrics/metrics.sock";
       };
     };
-    another-port.metrics = {
-      enable = true;
-      listen = "[::1]:9324";
+    other-ports = {
+      metrics = {
+        enable = true;
+        listen = "[::1]:9324";
+      };
+      web = {
+        enable = true;
+        listen = "127.0.0.2:9325";
+      };
     };
     without-launcher.launcher.enable = false;
   };
@@ -135,6 +142,7 @@
     group-with-space.group = "bit coin";
     group-as-number.group = "995";
     metrics-for-all.metrics.listen = "0.0.0.0:1325";
+    page-for-all.web.listen = "[::]:1326";
     metrics-without-port.metrics.listen = "127.0.0.1";
     unknown-log.settings.log = "loud";
     no-sessions.settings.max_sessions = 0;

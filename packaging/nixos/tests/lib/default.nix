@@ -77,7 +77,7 @@ let
     mkOptionDefault = lib.mkOverride 1500;
 
     types = import ./types.nix { inherit lib; };
-    inherit (import ./modules.nix { inherit lib; }) evalModules mergeValues;
+    inherit (import ./modules.nix { inherit lib; }) counting evalModules mergeValues;
   };
 in
 lib

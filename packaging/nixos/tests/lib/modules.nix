@@ -118,7 +118,7 @@ let
       // declared;
 in
 {
-  inherit mergeValues;
+  inherit counting mergeValues;
 
   evalModules =
     {

@@ -81,9 +81,11 @@ rec {
     inner:
     type "attribute set of ${inner.name}" builtins.isAttrs (
       loc: sets:
-      builtins.mapAttrs (
-        name: values: lib.mergeValues (loc ++ [ name ]) inner values
-      ) (builtins.zipAttrsWith (_: values: values) sets)
+      let
+        byName = builtins.zipAttrsWith (_: values: values) sets;
+        defined = lib.filterAttrs (_: values: lib.counting values != [ ]) byName;
+      in
+      builtins.mapAttrs (name: values: lib.mergeValues (loc ++ [ name ]) inner values) defined
     );
 
   submodule = module: submoduleOf [ module ];
