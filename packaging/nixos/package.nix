@@ -63,6 +63,7 @@ rustPlatform.buildRustPackage {
       --fish manual/completions/fish/* \
       --zsh manual/completions/zsh/*
 
+    install -D -m 644 -t $out/share/bip324-proxy/grafana packaging/grafana/*
     install -D -m 644 -t $out/lib/systemd/system packaging/systemd/*
     substituteInPlace $out/lib/systemd/system/bip324-{guard,proxy}.service \
       --replace-fail /usr/sbin/ $out/bin/ \

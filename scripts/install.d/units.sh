@@ -6,9 +6,9 @@ install_units() {
     local unit order=()
     # Other systems start nftables after sysinit.target, and the guard is before that: no cycle.
     [[ -e /etc/debian_version ]] || order=(-e '/^After=nftables\.service$/d')
-    for unit in "${services[@]}"; do
+    for unit in "${services[@]}" "${optional[@]}"; do
         # The guard starts before most of the file systems are there.
-        sed -e "s|/usr/sbin/bip324|$prefix/sbin/bip324|" \
+        sed -e "s|/usr/sbin/bip324|$prefix/sbin/bip324|" -e "s|/usr/bin/bip324|$prefix/bin/bip324|g" \
             -e "s|^\[Unit\]$|&\nRequiresMountsFor=$prefix|" \
             "${order[@]}" "$root/packaging/systemd/$unit" >"$units/$unit.new"
         if ! cmp -s "$units/$unit.new" "$units/$unit"; then
@@ -29,6 +29,7 @@ start_units() {
             systemctl restart "$unit" || does_not_start "$unit"
         fi
     done
+    systemctl try-restart "${optional[@]}"
 }
 
 does_not_start() {
