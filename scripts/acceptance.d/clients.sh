@@ -39,9 +39,9 @@ neutrino() {
         "$(tr -dc a-z0-9 </dev/urandom | head -c 12)" "$height" "$1"
 }
 
-# syncs TRANSPORT LINE: what alice types. The client stays connected until its input ends.
+# syncs TRANSPORT LINE [MEANWHILE]: what alice types. The client stays connected until its input ends.
 syncs() {
-    local transport=$1 line=$2 client
+    local transport=$1 line=$2 meanwhile=${3:-:} client
     echo "alice\$ $line"
     rm -f "$lab/input" "$lab/output"
     mkfifo "$lab/input"
@@ -52,6 +52,7 @@ syncs() {
     wait_for "the node to count it as $transport" node_counts "$transport" neutrino
     node_peers
     node_peers | awk '/neutrino/ { print $2 }' >"$lab/session"
+    "$meanwhile"
     exec 7>&-
     wait "$client" || fail 'the client did not end well'
     wait_for 'the node to forget it' node_counts_none neutrino

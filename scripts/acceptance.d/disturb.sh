@@ -54,9 +54,12 @@ reload_daemon() {
 
 # The unit lets the daemon have port and folder; the log of its start is in the journal with fields.
 serve_metrics() {
+    ! asks --silent http://127.0.0.1:1325/metrics || fail 'there are metrics by default'
     configure metrics 'metrics = "127.0.0.1:1325"'
-    in_machine systemctl restart bip324-proxy
+    survives_a_restart
     wait_for 'metrics at the port' scraped INET PeerAddr 127.0.0.1:1325
+    ! asks --silent http://127.0.0.1:1325/metrics | grep -E '203\.0\.113\.|fd00:b324' ||
+        fail 'an address is in the metrics'
     in_machine journalctl --quiet --output=verbose --unit=bip324-proxy PRIORITY=6 \
         SYSLOG_IDENTIFIER=bip324-proxy | grep -A 20 CODE_FILE= | grep 'MESSAGE=metrics at '
     configure metrics 'metrics = "unix:/run/bip324-metrics/metrics.sock"'

@@ -27,6 +27,7 @@ stands() {
     ! in_machine nft list table inet bip324_block 2>/dev/null || fail 'the block stands'
     in_machine bip324-setup check
     in_machine bip324-setup status
+    in_machine bip324ctl check
 }
 
 # What is new is the version's name alone: how two versions differ is not tried, but what an upgrade does is.
@@ -114,7 +115,7 @@ nothing_left() {
         nft list tables | grep bip324
         systemctl list-unit-files --no-legend "bip324*"
         systemctl list-units --all --no-legend "bip324*"
-        find / -xdev \( -name "*bip324*" -o -path "*/bip324-proxy/*" \) ! -path "/opt/*" ! -path "/proc/*" \
+        find / /run -xdev \( -name "*bip324*" -o -path "*/bip324-proxy/*" \) ! -path "/opt/*" ! -path "/proc/*" \
             ! -path "/sys/*" ! -path "/var/lib/apt/*" ! -path "/tmp/systemd-private-*" ! -path "/var/tmp/systemd-private-*"')
     [[ -z $left ]] || fail "left: $left"
 }
