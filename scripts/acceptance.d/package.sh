@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # The package comes and goes. Sourced by run.
 
-units=(bip324-guard.service bip324-proxy.socket bip324-proxy.service)
+units=(bip324-guard.service bip324-proxy.socket bip324-proxy-control.socket bip324-proxy.service)
 
 # The same clients and the same capture without us: this is what must not be seen later.
 before() {

@@ -20,14 +20,17 @@ install_units() {
 }
 
 # Restarted, the guard leaves the rules to systemd and its successor, and the daemon its listeners,
-# where clients wait. The listeners themselves are opened anew only where their unit has changed.
+# where clients wait. The listeners themselves are opened anew only where their unit has changed, and so is the
+# control socket: by the daemon's restart, for systemd opens none beside a daemon that runs.
 start_units() {
     systemctl daemon-reload
     local unit
     for unit in "${services[@]}"; do
-        if [[ $unit != *.socket || " ${changed[*]} " == *" $unit "* ]]; then
-            systemctl restart "$unit" || does_not_start "$unit"
-        fi
+        [[ $unit != *.socket || " ${changed[*]} " == *" $unit "* ]] || continue
+        case $unit in
+            *-control.socket) systemctl stop "$unit" ;;
+            *) systemctl restart "$unit" || does_not_start "$unit" ;;
+        esac
     done
     systemctl try-restart "${optional[@]}"
 }
