@@ -1,5 +1,7 @@
 //! One connection's life, from accept to the end of its relay.
 
+mod error;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,10 +9,11 @@ use std::time::Duration;
 use bip324_transport::v1::{HEADER_LEN, Magic};
 use bip324_transport::v2::SessionId;
 use bip324_transport::version;
-use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
+
+use error::Error;
 
 use crate::client::{self, Client};
 use crate::config::{Config, Current, Direct, Fallback};
@@ -56,28 +59,6 @@ struct Session<'a, D> {
     owner: Option<u32>,
     redirected: bool,
     accepted: Instant,
-}
-
-/// Why a connection was not served to its regular end. No text names an address.
-#[derive(Debug, Error)]
-enum Error {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error(transparent)]
-    Client(#[from] client::Error),
-    #[error("the client speaks v2 itself, and `--passthrough off`")]
-    PassthroughOff,
-    #[error("not redirected, and the client does not start with a v1 VERSION")]
-    DirectV2,
-    #[error(transparent)]
-    Upstream(#[from] upstream::Error),
-    #[error(
-        "possible downgrade: a peer that spoke v2 within the last day does not answer the v2 \
-         handshake"
-    )]
-    Downgrade,
-    #[error(transparent)]
-    Relay(#[from] relay::Error),
 }
 
 /// Serves one accepted connection to its end. Dropping the future closes both sides.
@@ -337,39 +318,6 @@ async fn relay(established: Established) -> Result<(), Error> {
         let _ = socket::reset_when_sent(&client, DELIVERY).await;
     }
     Ok(result?)
-}
-
-impl Error {
-    const fn reason(&self) -> Reason {
-        match self {
-            Self::Refused(Refusal::Untracked | Refusal::Lookup(_)) => Reason::Untracked,
-            Self::Refused(Refusal::DirectOff | Refusal::OtherHost) | Self::DirectV2 => {
-                Reason::NotRedirected
-            }
-            Self::Refused(_) | Self::Upstream(upstream::Error::Loop) => Reason::Destination,
-            Self::PassthroughOff => Reason::PassthroughOff,
-            Self::Client(error) | Self::Upstream(upstream::Error::Client(error)) => match error {
-                client::Error::Closed | client::Error::Broken(_) | client::Error::Silent => {
-                    Reason::Client
-                }
-                client::Error::NotVersion(_)
-                | client::Error::VersionTooLong(_)
-                | client::Error::VersionChecksum => Reason::NotVersion,
-                client::Error::Memory(_) => Reason::Memory,
-            },
-            Self::Upstream(upstream::Error::Dial(_) | upstream::Error::DialTimeout) => {
-                Reason::Unreachable
-            }
-            Self::Upstream(upstream::Error::NotV2) => Reason::NotV2,
-            Self::Upstream(upstream::Error::Memory(_)) | Self::Relay(relay::Error::Memory(_)) => {
-                Reason::Memory
-            }
-            Self::Upstream(_) => Reason::Handshake,
-            Self::Downgrade => Reason::Downgrade,
-            Self::Relay(relay::Error::Closed) => Reason::Closed,
-            Self::Relay(_) => Reason::Broken,
-        }
-    }
 }
 
 /// What `--user-agent-suffix` appends: our name and the first two parts of our version.
