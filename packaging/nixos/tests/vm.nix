@@ -130,12 +130,17 @@ pkgs.testers.runNixOSTest {
         assert mode == "-r-x--s---:root:bip324", mode
         client.succeed(as_alice("bip324-run --check"))
         client.fail("su - bob -c 'bip324-run --check'")
+        client.succeed(as_alice("bip324ctl status"))
+        client.fail("su - bob -c 'bip324ctl status'")
         client.fail("su - bob -c 'sudo -n -g bip324 true'")
 
     for start in ["bip324-run sh -c", "sudo -g bip324 sh -c"]:
         with subtest(f"{start}: v2 on the wire"):
             client.succeed(as_alice(f'{start} "{light_client(v2node)}"'))
             await_transport(v2node, "v2")
+            session_id = peers(v2node)[0]["session_id"]
+            client.succeed(as_alice(f"bip324ctl verify {session_id}"))
+            client.succeed(f"bip324ctl verify {session_id}")
             stop_client(v2node)
 
     with subtest("a node that does not speak v2 hears no v1"):
