@@ -37,6 +37,20 @@ impl Journal {
         Ok(Self { socket, folder })
     }
 
+    /// Has its queue filled by somebody, so that it takes no more.
+    fn fill(&self) -> Result<()> {
+        let somebody = UnixDatagram::unbound()?;
+        somebody.set_nonblocking(true)?;
+        let path = self.folder.join("socket");
+        while somebody.send_to(b"MESSAGE=noise\n", &path).is_ok() {}
+        Ok(())
+    }
+
+    /// Reads all that waits.
+    fn empty(&self) {
+        while self.socket.recv(&mut [0; 4096]).is_ok() {}
+    }
+
     /// The next entry whose text contains `text`.
     pub(crate) fn wait_for(&self, text: &str) -> Result<Entry> {
         let mut buffer = vec![0; 256 * 1024];
@@ -111,6 +125,19 @@ async fn under_systemd_the_log_goes_to_the_journal_from_within_the_sandbox() -> 
     journal.wait_for("stopping")?;
     // Not a second time on standard error, which the journal reads as well.
     ensure!(program.process.log()?.is_empty(), "{}", program.process.log()?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_journal_that_is_full_holds_no_session_up() -> Result<()> {
+    let (program, journal) = Program::start_with_journal(&["--log", "debug"])?;
+    journal.fill()?;
+    let (mut client, mut session) = program.open().await?;
+    assert_served(&mut client, &mut session).await?;
+    journal.empty();
+    let (_client, _session) = program.open().await?;
+    let entry = journal.wait_for("(the journal did not take ")?;
+    ensure!(entry["BIP324_LOST"].parse::<u64>()? > 0, "{entry:#?}");
     Ok(())
 }
 
