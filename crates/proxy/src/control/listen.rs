@@ -28,7 +28,7 @@ pub enum Error {
     #[error(
         "the service manager passes a control socket, and --control or `control` in the configuration \
          names another: leave that out, and set ListenStream= in bip324-proxy-control.socket, or \
-         disable that unit"
+         mask that unit"
     )]
     Both,
 }
