@@ -369,7 +369,8 @@ const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 const MANY_SESSIONS: [&str; 2] = ["--max-direct-per-user", "512"];
 
 /// uid and gid that own nothing.
-const NOBODY: u32 = 65534;
+/// Of no account, and no other daemon's. Not 65534, which the control socket takes for no user at all.
+pub(crate) const NOBODY: u32 = 64999;
 
 const NAME: &str = "bip324-proxy";
 

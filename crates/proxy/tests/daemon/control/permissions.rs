@@ -2,7 +2,9 @@
 
 use anyhow::{Result, ensure};
 use bip324_control::{Answer, Code, Request, Scope};
-use bip324_testkit::peer::{End, Session as Peer, Wire};
+use bip324_testkit::peer::{End, Session as Peer, Wire, long_form};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
 
 use super::Controlled;
@@ -10,6 +12,8 @@ use crate::harness::*;
 
 const ALICE: u32 = 4711;
 const BOB: u32 = 4712;
+/// The kernel's word for all users that it cannot name.
+const NAMELESS: u32 = 65534;
 
 /// A session of this user, redirected.
 async fn open_as(controlled: &Controlled, owner: Option<u32>) -> Result<(Wire, Peer)> {
@@ -25,14 +29,15 @@ async fn open_as(controlled: &Controlled, owner: Option<u32>) -> Result<(Wire, P
 async fn members_see_their_own_sessions_and_the_status() -> Result<()> {
     let controlled = Controlled::start_default().await?;
     let mut open = Vec::new();
-    for owner in [Some(ALICE), Some(BOB), None, Some(ALICE)] {
+    for owner in [Some(ALICE), Some(BOB), None, Some(ALICE), Some(NAMELESS)] {
         open.push(open_as(&controlled, owner).await?);
     }
     for (uid, scope, expected) in [
-        (0, Scope::All, &[1, 2, 3, 4][..]),
+        (0, Scope::All, &[1, 2, 3, 4, 5][..]),
         (ALICE, Scope::Own, &[1, 4]),
         (BOB, Scope::Own, &[2]),
         (4713, Scope::Own, &[]),
+        (NAMELESS, Scope::Own, &[]),
     ] {
         let mut talker = controlled.talk_as(uid)?;
         let Answer::Sessions { scope: told, sessions } = talker.ask(&Request::Sessions {}).await?
@@ -41,7 +46,7 @@ async fn members_see_their_own_sessions_and_the_status() -> Result<()> {
         };
         let ids: Vec<_> = sessions.iter().map(|session| session.id).collect();
         ensure!(told == scope && ids == expected, "{uid}: {told:?} {ids:?}");
-        for id in 1..=5 {
+        for id in 1..=6 {
             let answer = talker.ask(&Request::Session { id }).await?;
             let seen = matches!(&answer, Answer::Session(detail) if detail.session.id == id);
             ensure!(seen == expected.contains(&id), "{uid}: {answer:?}");
@@ -50,7 +55,7 @@ async fn members_see_their_own_sessions_and_the_status() -> Result<()> {
                 ensure!(refusal.code == Code::NoSuchSession);
             }
         }
-        ensure!(talker.status().await?.sessions.v2 == 4);
+        ensure!(talker.status().await?.sessions.v2 == 5);
     }
     Ok(())
 }
@@ -72,6 +77,46 @@ async fn only_root_closes_a_session_and_both_ends_are_reset() -> Result<()> {
     eventually("the end", || controlled.daemon.stats.sessions().is_empty()).await?;
     ensure!(root.refused(&Request::Close { id: 1 }).await? == Code::NoSuchSession);
     ensure!(root.status().await?.refused.get("closed") == Some(&1));
+    Ok(())
+}
+
+/// Neither end reads, and every buffer on the way is full.
+#[tokio::test]
+async fn a_session_that_is_stuck_both_ways_is_closed() -> Result<()> {
+    let controlled = Controlled::start_default().await?;
+    let (mut client, mut peer) = controlled.daemon.open().await?;
+    let payload = vec![7; 1_000_000];
+    let (block, contents) = (message("block", &payload), long_form("block", &payload)?);
+    let up = async {
+        while let Ok(written) = timeout(millis(500), client.stream.write_all(&block)).await {
+            written?;
+        }
+        anyhow::Ok(())
+    };
+    let down = async {
+        loop {
+            let packet = peer.seal.packet(0, &contents);
+            match timeout(millis(500), peer.wire.stream.write_all(&packet)).await {
+                Ok(written) => written?,
+                Err(_) => return anyhow::Ok(()),
+            }
+        }
+    };
+    tokio::try_join!(up, down)?;
+    let mut root = controlled.talk().await?;
+    let mut before = None;
+    loop {
+        let told = root.detail(1).await?.session;
+        let now = Some((told.to_peer, told.to_client));
+        if now == before {
+            break;
+        }
+        before = now;
+        sleep(millis(200)).await;
+    }
+    ensure!(root.ask(&Request::Close { id: 1 }).await? == Answer::Closed { id: 1 });
+    eventually("the end", || controlled.daemon.stats.sessions().is_empty()).await?;
+    ensure!(client.rest().await?.1 == End::Reset && peer.wire.rest().await?.1 == End::Reset);
     Ok(())
 }
 

@@ -14,9 +14,7 @@ use nix::unistd::{chown, geteuid};
 
 use super::Talker;
 use crate::harness::*;
-use crate::program::{Folder, Program};
-
-const NOBODY: u32 = 65534;
+use crate::program::{Folder, NOBODY, Program};
 
 /// Where the daemon's user may make a socket.
 fn place() -> Result<(Folder, PathBuf)> {
