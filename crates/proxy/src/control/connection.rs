@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bip324_control::{MAX_REQUEST, Request, parse};
 use tokio::net::UnixStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::answer::{Reply, Subject, bad_request};
@@ -14,23 +14,25 @@ use super::events;
 use super::reader::{Line, Reader};
 use super::writer::Writer;
 
-/// Serves it to its end.
+/// Serves it to its end, and a little longer: whoever comes next in its place is paced, too.
 pub(super) async fn run(stream: UnixStream, caller: Caller, subject: &Subject) {
     let (read, write) = stream.into_split();
-    let served = serve(&mut Reader::new(read), &mut Writer::new(write), caller, subject).await;
+    let served = serve(Reader::new(read), Writer::new(write), caller, subject).await;
     if let Err(error) = served {
         debug!("a connection to the control socket broke: {error}");
     }
+    sleep(PACE).await;
 }
 
 async fn serve(
-    reader: &mut Reader,
-    writer: &mut Writer,
+    mut reader: Reader,
+    mut writer: Writer,
     caller: Caller,
     subject: &Subject,
 ) -> io::Result<()> {
     loop {
-        let reply = match reader.line().await? {
+        let Ok(line) = timeout(IDLE, reader.line()).await else { return Ok(()) };
+        let reply = match line? {
             Line::End => return Ok(()),
             Line::TooLong => {
                 let message = format!("a request has at most {MAX_REQUEST} bytes");
@@ -45,12 +47,16 @@ async fn serve(
             Reply::Answer(answer) => writer.line(&answer).await?,
             Reply::List(answer, sessions) => writer.list(&answer, &sessions).await?,
             Reply::Events(period) => {
-                return events::tell(subject, caller, period, reader, writer).await;
+                return events::tell(subject, caller, period, &mut reader, &mut writer).await;
             }
         }
         sleep(PACE).await;
     }
 }
 
-/// Between two requests: nobody can keep the daemon busy with them.
-const PACE: Duration = Duration::from_millis(10);
+/// Between two requests, two connections in one place, and two reads of what nobody wants: nobody can
+/// keep the daemon busy with them.
+pub(super) const PACE: Duration = Duration::from_millis(10);
+
+/// How long a whole request may take to come: a place is not for keeping.
+const IDLE: Duration = Duration::from_secs(60);

@@ -5,6 +5,9 @@ use std::io;
 use bip324_control::MAX_REQUEST;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::OwnedReadHalf;
+use tokio::time::sleep;
+
+use super::connection::PACE;
 
 /// Reads lines, and keeps no more than one of the longest.
 pub(super) struct Reader {
@@ -54,14 +57,36 @@ impl Reader {
         }
     }
 
-    /// Reads on until the end of the stream, and forgets what comes. Cancel-safe.
+    /// Reads on until the end of the stream, at a bounded rate, and forgets what comes. Cancel-safe.
     pub(super) async fn end(&mut self) {
         loop {
             self.buffer.clear();
             match (&mut self.stream).take(MAX_REQUEST as u64).read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => return,
-                Ok(_) => {}
+                Ok(_) => sleep(PACE).await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// The clock moves only while both wait.
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_wants_is_read_at_a_bounded_rate() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut reader = Reader::new(near.into_split().0);
+        let start = Instant::now();
+        let flood = async move {
+            far.write_all(&vec![b'x'; 100 * MAX_REQUEST]).await.unwrap();
+        };
+        tokio::join!(flood, reader.end());
+        assert!(start.elapsed() >= PACE * 100, "{:?}", start.elapsed());
     }
 }

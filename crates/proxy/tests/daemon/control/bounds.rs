@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use bip324_control::{Answer, Code, MAX_REQUEST, Request};
-use tokio::io::AsyncWriteExt;
-use tokio::time::{sleep, timeout};
+use bip324_control::{Answer, Code, Event, MAX_REQUEST, Refusal, Request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Controlled, Talker};
 use crate::harness::*;
@@ -143,5 +143,57 @@ async fn requests_without_a_pause_are_answered_at_a_bounded_rate() -> Result<()>
     }
     ensure!(start.elapsed() >= millis(490), "{:?}", start.elapsed());
     ensure!(matches!(talker.ask(&Request::Version {}).await?, Answer::Version(_)));
+    Ok(())
+}
+
+/// The clock moves only while all wait: here for a place.
+#[tokio::test(start_paused = true)]
+async fn connections_without_a_pause_are_served_at_a_bounded_rate() -> Result<()> {
+    let controlled = Controlled::start_default().await?;
+    for last in [&b"{\"request\":\"subscribe\"}\n"[..], &[b' '; MAX_REQUEST]] {
+        let start = Instant::now();
+        let mut served = 0;
+        while served < 160 {
+            ensure!(start.elapsed() < Duration::from_secs(60), "{served} in a minute");
+            if is_served(&controlled, last).await {
+                served += 1;
+            } else {
+                sleep(millis(1)).await;
+            }
+        }
+        // Sixteen places, each free again after 10 ms.
+        ensure!(start.elapsed() >= millis(90), "{:?}", start.elapsed());
+    }
+    Ok(())
+}
+
+/// Says it on a connection of its own, and whether there was a place for that.
+async fn is_served(controlled: &Controlled, line: &[u8]) -> bool {
+    let ask = async {
+        let mut talker = controlled.talk().await?;
+        talker.write(line).await?;
+        talker.next::<Answer>().await
+    };
+    !matches!(ask.await, Err(_) | Ok(Answer::Error(Refusal { code: Code::Busy, .. })))
+}
+
+/// Not even a piece of a request keeps its place; a subscription does.
+#[tokio::test(start_paused = true)]
+async fn who_asks_nothing_for_a_minute_is_let_go() -> Result<()> {
+    let controlled = Controlled::start_default().await?;
+    let start = Instant::now();
+    let (mut silent, mut slow) = (controlled.talk().await?, controlled.talk().await?);
+    let mut subscriber = controlled.talk().await?;
+    let subscribe = Request::Subscribe { interval: None };
+    ensure!(matches!(subscriber.ask(&subscribe).await?, Answer::Subscribed { .. }));
+    slow.write(b"{\"request\":").await?;
+    for talker in [&mut silent, &mut slow] {
+        ensure!(talker.0.read(&mut [0; 1]).await? == 0, "something was said");
+        ensure!((60..61).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+    sleep(Duration::from_secs(30)).await;
+    for _ in 0..90 {
+        ensure!(matches!(subscriber.next().await?, Event::Traffic { .. }));
+    }
     Ok(())
 }
