@@ -303,7 +303,6 @@ async fn relay(established: Established) -> Result<(), Error> {
         Ok(()) => "finished".to_owned(),
         Err(error) => error.to_string(),
     };
-    debug!(%to, ?kind, session_id, id = live.id, "session ended: {reason}");
     registration.end(reason);
     drop(registration);
     if matches!(result, Err(relay::Error::Closed)) {

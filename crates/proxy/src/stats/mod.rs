@@ -15,6 +15,7 @@ use bip324_control::ByKind;
 pub use bip324_control::Kind;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
+use tracing::debug;
 
 use histogram::Histogram;
 pub use overview::Overview;
@@ -214,14 +215,15 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        let live = &self.live;
+        let reason = self.end.as_deref().unwrap_or("the daemon ended it");
+        let Beginning { kind, destination: to, session_id, .. } = live.beginning;
+        let session_id = session_id.map(tracing::field::display);
+        debug!(%to, ?kind, session_id, id = live.id, "session ended: {reason}");
         let mut sessions = lock(&self.stats.sessions);
-        sessions.live.remove(&self.live.id);
-        sessions.ended.add(&self.live);
-        let reason = self.end.take();
-        self.stats.tell(|| {
-            let reason = reason.as_deref().unwrap_or("the daemon ended it");
-            News::Closed(Arc::clone(&self.live), reason.into())
-        });
+        sessions.live.remove(&live.id);
+        sessions.ended.add(live);
+        self.stats.tell(|| News::Closed(Arc::clone(live), reason.into()));
     }
 }
 

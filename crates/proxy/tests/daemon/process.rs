@@ -127,6 +127,31 @@ async fn i5_the_log_names_no_address_and_no_session() -> Result<()> {
     Ok(())
 }
 
+/// One that the daemon takes with it as it ends is no exception.
+#[tokio::test]
+async fn the_debug_log_has_one_line_for_each_end_of_a_session() -> Result<()> {
+    let mut program = Program::start_with(&["--log", "debug"])?;
+    drop(program.open().await?);
+    let process = &mut program.process;
+    process.wait_for_log("an end", PATIENCE, |log| log.find("session ended: "))?;
+    let _open = program.open().await?;
+    for told in ["stopping", "stopped"] {
+        program.process.signal(Signal::SIGTERM)?;
+        program.process.wait_for_log(told, PATIENCE, |log| log.find(told))?;
+    }
+    program.process.wait_for_end(PATIENCE)?;
+    let log = program.process.log()?;
+    let ids = |what: &str| -> Vec<_> {
+        let lines = log.lines().filter(|line| line.contains(what));
+        lines.filter_map(|line| Some(line.split_once(" id=")?.1)).collect()
+    };
+    for what in ["session established", "session ended: "] {
+        ensure!(ids(what) == ["1", "2"], "{log}");
+    }
+    ensure!(log.contains("session ended: the daemon ended it"), "{log}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn f17_a_flood_of_connections_is_no_flood_of_log_lines() -> Result<()> {
     let program = Program::start()?;
