@@ -245,4 +245,6 @@ const EX_OSERR: u8 = 71;
 const EX_NOPERM: u8 = 77;
 const EX_CONFIG: u8 = 78;
 
-const OTHER_DESCRIPTORS: usize = 64;
+/// The connections of the control socket (64) and of the metrics (8), listeners, the runtime's own, and
+/// as much again to spare.
+const OTHER_DESCRIPTORS: usize = 160;

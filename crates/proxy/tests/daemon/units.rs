@@ -40,7 +40,7 @@ fn the_control_socket_is_where_its_clients_look_for_it() {
 
 #[test]
 fn the_service_has_descriptors_for_the_most_sessions_that_can_be_configured() {
-    let needed = 2 * *SESSIONS.end() as u64 + 64;
+    let needed = 2 * *SESSIONS.end() as u64 + 160;
     let limit = number("bip324-proxy.service", "LimitNOFILE");
     assert!(limit >= needed, "{limit} of {needed}");
 }
