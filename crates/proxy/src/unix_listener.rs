@@ -32,6 +32,10 @@ pub enum Error {
 /// Listens at `path`, for the daemon's user and group alone. A socket that a process has left there is
 /// replaced; one that is answered never. Does not block, as a runtime needs it.
 ///
+/// Two that begin at once may both find a dead one; then the later one has the path, and the earlier
+/// one listens where nobody finds it. That is accepted: only the same user can, with the same path but
+/// other listeners, which are opened before; and a lock would let others keep a daemon from starting.
+///
 /// Must come before the sandbox, which allows no listener. For that reason nobody removes the socket in
 /// the end.
 ///
