@@ -62,7 +62,7 @@ pub enum Error {
     #[error("bip324-proxy has closed the connection: it was stopped or restarted")]
     Ended,
     /// The daemon would not.
-    #[error("{}", crate::printable::printable(&.0.message))]
+    #[error("{}", .0.message)]
     Refused(Refusal),
 }
 
@@ -309,7 +309,7 @@ impl Error {
 fn unexpected(answer: &Answer) -> Error {
     let text = line(answer).unwrap_or_default();
     let start: String = String::from_utf8_lossy(&text).chars().take(60).collect();
-    Error::Garbage(format!("it answered {}", crate::printable::printable(start.trim_end())))
+    Error::Garbage(format!("it answered {}", start.trim_end()))
 }
 
 /// For a connection, and for an answer.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use bip324_control::Code;
 
+use crate::printable::printable;
 use crate::{client, web};
 
 /// An exit code. The comments are what scripts may rely on.
@@ -78,7 +79,8 @@ impl Error {
         }
     }
 
-    /// The error and what caused it, on one line.
+    /// The error and what caused it, on one line that a terminal shows and does not obey: what answers
+    /// may have worded it.
     #[must_use]
     pub fn line(&self) -> String {
         let mut line = self.to_string();
@@ -87,7 +89,7 @@ impl Error {
             line.push_str(&format!(": {error}"));
             cause = error.source();
         }
-        line
+        printable(&line)
     }
 }
 

@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
-use bip324_control::{Answer, Detail, Kind, Request, Scope, Session, TypeCount};
+use bip324_control::{
+    Answer, Code, Detail, Kind, PROTOCOL, Refusal, Request, Scope, Session, TypeCount, Version,
+    line,
+};
 use serde_json::Value;
 
 use crate::sample::{session, status};
@@ -157,7 +160,7 @@ fn a_session_shows_its_messages_and_its_id_for_reading_aloud() {
 #[test]
 fn what_peers_say_cannot_reach_the_terminal() {
     let mut hostile = session(1, Kind::V2);
-    hostile.peer_agent = Some("\x1b]0;owned\x07\u{9b}31m".to_owned());
+    hostile.peer_agent = Some(HOSTILE.to_owned());
     hostile.to_client.last = Some("\r\x1b[A".to_owned());
     hostile.network = Some("\u{202e}".to_owned());
     let place = daemon(vec![hostile], Scope::All, REDIRECTED);
@@ -165,9 +168,42 @@ fn what_peers_say_cannot_reach_the_terminal() {
         [&["sessions"][..], &["sessions", "--json"], &["session", "1"], &["session", "1", "--json"]]
     {
         let (_, text) = ctl(&place, arguments);
-        assert!(text.chars().all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic()), "{text:?}");
+        assert!(can_be_shown(&text), "{text:?}");
     }
 }
+
+/// Nor what is no daemon at all, by the errors that it causes.
+#[test]
+fn what_answers_cannot_reach_the_terminal() {
+    let version = format!("1{HOSTILE}");
+    let newer = Answer::Version(Version { version, protocol: PROTOCOL + 1 });
+    let unknown = format!("{{\"answer\":{}}}\n", serde_json::to_string(HOSTILE).unwrap());
+    let message = HOSTILE.to_owned();
+    let refusal = Answer::Error(Refusal { code: Code::BadRequest, message });
+    let unexpected = Answer::Log { level: HOSTILE.to_owned() };
+    let [newer, refusal, unexpected] = [newer, refusal, unexpected].map(|a| line(&a).unwrap());
+    for (bytes, words) in [
+        (newer, "speaks version 2"),
+        (unknown.into_bytes(), "unknown variant"),
+        (refusal, "owned"),
+        (unexpected, "it answered"),
+    ] {
+        for command in ["status", "check"] {
+            let place = Place::new();
+            place.answer(bytes.clone());
+            let (code, text) = ctl(&place, &[command]);
+            assert!(code != 0 && text.contains(words), "{text:?}");
+            assert!(can_be_shown(&text), "{text:?}");
+        }
+    }
+}
+
+fn can_be_shown(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic())
+}
+
+/// Sets a title, begins a sequence in one byte, and turns the direction of writing.
+const HOSTILE: &str = "\x1b]0;owned\x07\u{9b}31m\u{202e}";
 
 #[test]
 fn verify_tells_a_match_from_none() {

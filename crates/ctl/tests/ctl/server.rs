@@ -47,6 +47,16 @@ impl Place {
         });
     }
 
+    /// Answers whatever the first connection asks first with these bytes.
+    pub(crate) fn answer(&self, bytes: Vec<u8>) {
+        let listener = self.listen();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
+            stream.write_all(&bytes).unwrap();
+        });
+    }
+
     /// Runs the program with these arguments to its end.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
