@@ -15,7 +15,7 @@ use crate::rules::Rules;
 use crate::saved::Saved;
 use crate::terminal::Terminal;
 use crate::units;
-use crate::words::{reason, wrapped};
+use crate::words::{breaks_off, reason, wrapped};
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -73,9 +73,13 @@ impl Report {
             lines.fact("", &format!("{what}: {}", sides(flow)));
         }
         lines.fact("Handshakes", &handshakes(&daemon.handshakes));
-        lines.fact("Refused", &refused(daemon));
-        for (name, count) in by_count(daemon) {
-            lines.fact("", &format!("{} {}", units::count(count), reason(name)));
+        let Ends { refused, broken_off } = Ends::of(daemon);
+        lines.fact("Refused", &refused_of(daemon, &refused));
+        lines.reasons(&refused);
+        if !broken_off.is_empty() {
+            let sessions = units::counted(total(&broken_off), "session", "sessions");
+            lines.fact("Broken off", &sessions);
+            lines.reasons(&broken_off);
         }
         if daemon.panics > 0 {
             let what = units::counted(daemon.panics, "session", "sessions");
@@ -100,6 +104,12 @@ impl Lines {
             self.text.push_str(filled.trim_end());
             self.text.push('\n');
             label = "";
+        }
+    }
+
+    fn reasons(&mut self, reasons: &[(&str, u64)]) {
+        for (name, count) in reasons {
+            self.fact("", &format!("{} {}", units::count(*count), reason(name)));
         }
     }
 }
@@ -153,10 +163,11 @@ fn bandwidth(daemon: &Status, saved: Saved) -> String {
     if saved.v1 == 0 {
         return "nothing was translated yet".to_owned();
     }
+    let (to_peer, to_client) = (&daemon.traffic.v2_to_peer, &daemon.traffic.v2_to_client);
     let both = Flow {
         client_bytes: saved.v1,
         peer_bytes: saved.v2,
-        messages: daemon.traffic.v2_to_peer.messages + daemon.traffic.v2_to_client.messages,
+        messages: to_peer.messages.saturating_add(to_client.messages),
         ..Flow::default()
     };
     format!("{saved}: {}", sides(&both))
@@ -178,19 +189,44 @@ fn handshakes(handshakes: &Handshakes) -> String {
     format!("{count}: {mean} on average, half within {p50}, 99 of 100 within {p99}")
 }
 
-fn refused(daemon: &Status) -> String {
-    let refused: u64 = daemon.refused.values().sum();
+fn refused_of(daemon: &Status, refused: &[(&str, u64)]) -> String {
+    let refused = total(refused);
     let accepted = units::counted(daemon.accepted, "connection", "connections");
     let canaries = units::counted(daemon.canaries, "canary", "canaries");
     format!("{} of {accepted} ({canaries} among them)", units::count(refused))
 }
 
-/// Why connections were refused, the most frequent first.
+/// Why connections were refused or broken off, the most frequent first.
 #[must_use]
 pub fn by_count(daemon: &Status) -> Vec<(&str, u64)> {
     let mut reasons: Vec<_> = daemon.refused.iter().map(|(name, n)| (name.as_str(), *n)).collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     reasons
+}
+
+/// The same, told apart.
+#[derive(Debug)]
+pub struct Ends<'a> {
+    /// Connections that came to nothing.
+    pub refused: Vec<(&'a str, u64)>,
+    /// Established sessions that did not end by themselves.
+    pub broken_off: Vec<(&'a str, u64)>,
+}
+
+impl<'a> Ends<'a> {
+    /// What the daemon counts as one.
+    #[must_use]
+    pub fn of(daemon: &'a Status) -> Self {
+        let all = by_count(daemon).into_iter();
+        let (broken_off, refused) = all.partition(|(name, _)| breaks_off(name));
+        Self { refused, broken_off }
+    }
+}
+
+/// How often altogether.
+#[must_use]
+pub fn total(reasons: &[(&str, u64)]) -> u64 {
+    reasons.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
 }
 
 /// Columns of a label.

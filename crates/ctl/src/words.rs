@@ -32,7 +32,7 @@ pub fn reason(name: &str) -> String {
     match name {
         "full" => "all sessions were taken (max_sessions)",
         "user_full" => "the user had all sessions that one may (max_direct_per_user)",
-        "memory" => "no memory was left (max_memory)",
+        "memory" => "no memory was left (max_memory), to begin with or later on",
         "untracked" => "the kernel did not know where it was going",
         "destination" => "a destination that is never dialled",
         "not_redirected" => "not redirected, and not served directly",
@@ -48,6 +48,12 @@ pub fn reason(name: &str) -> String {
         other => return printable(other).replace('_', " "),
     }
     .to_owned()
+}
+
+/// Whether that is the end of sessions that were established, which refuses nobody.
+#[must_use]
+pub fn breaks_off(reason: &str) -> bool {
+    ["broken", "closed"].contains(&reason)
 }
 
 /// Lines of words no longer than `width`, but for words that are.

@@ -10,7 +10,7 @@ use super::look::Look;
 use super::state::State;
 use crate::rules::Rules;
 use crate::saved::Saved;
-use crate::status::{by_count, kinds, rules};
+use crate::status::{Ends, kinds, rules, total};
 use crate::units;
 use crate::words::reason;
 
@@ -98,19 +98,18 @@ fn bandwidth(status: &Status) -> String {
 }
 
 fn refused(status: &Status) -> String {
-    let reasons = by_count(status);
-    let all: u64 = reasons.iter().map(|(_, count)| count).sum();
-    let worded: Vec<_> = reasons
-        .into_iter()
-        .map(|(name, count)| format!("{} {}", units::count(count), reason(name)))
-        .collect();
-    let colon = if worded.is_empty() { "" } else { ": " };
-    format!(
-        "{} of {}{colon}{}",
-        units::count(all),
-        units::count(status.accepted),
-        worded.join(", ")
-    )
+    let Ends { refused, broken_off } = Ends::of(status);
+    let worded = |reasons: Vec<(&str, u64)>| -> String {
+        let word = |(name, count)| format!("{} {}", units::count(count), reason(name));
+        let words: Vec<_> = reasons.into_iter().map(word).collect();
+        if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) }
+    };
+    let [all, accepted] = [total(&refused), status.accepted].map(units::count);
+    let broken = match total(&broken_off) {
+        0 => String::new(),
+        count => format!("; {} broken off{}", units::count(count), worded(broken_off)),
+    };
+    format!("{all} of {accepted}{}{broken}", worded(refused))
 }
 
 fn how_rules_stand(state: &State, look: Look) -> (String, Style) {

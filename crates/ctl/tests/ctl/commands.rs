@@ -81,6 +81,32 @@ Refused     37 of 1,250 connections (6 canaries among them)
     assert_eq!((code, text.as_str()), (0, expected), "{text}");
 }
 
+/// A session that stood is none that was refused.
+#[test]
+fn sessions_that_were_broken_off_are_told_apart() {
+    let place = Place::new();
+    place.serve(|_| {
+        let mut status = status();
+        for flow in [&mut status.traffic.v2_to_peer, &mut status.traffic.v2_to_client] {
+            (flow.messages, flow.client_bytes, flow.peer_bytes) = (u64::MAX, u64::MAX, u64::MAX);
+        }
+        for (name, count) in [("full", u64::MAX), ("broken", 2), ("closed", 3)] {
+            status.refused.insert(name.to_owned(), count);
+        }
+        Answer::Status(Box::new(status))
+    });
+    let (_, text) = ctl(&place, &["status"]);
+    let expected = "\
+            7 the peer does not speak v2
+Broken off  5 sessions
+            3 closed over the control socket
+            2 an established session broke
+";
+    assert!(text.ends_with(expected), "{text}");
+    let all = "Refused     18,446,744,073,709,551,615 of 1,250 connections";
+    assert!(text.contains(all), "{text}");
+}
+
 #[test]
 fn rules_that_are_broken_or_not_ours_to_prove_are_told_apart() {
     let (code, text) = ctl(&daemon(vec![], Scope::All, BROKEN), &["status"]);
