@@ -72,9 +72,10 @@ struct Top {
 
 impl Top {
     async fn draw_until_the_end(mut self, mut messages: Receiver<Message>) -> io::Result<()> {
+        // Before the screen: a signal in between would leave the terminal as it is drawn on.
+        let [mut interrupt, mut terminate, mut hang_up, mut quit, mut stop] = signals()?;
         let mut screen = Screen::enter()?;
         let mut inputs = read_inputs()?;
-        let [mut interrupt, mut terminate, mut hang_up, mut quit, mut stop] = signals()?;
         let mut proofs = interval(PROOFS);
         proofs.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drawn = self.draw(&mut screen)?;

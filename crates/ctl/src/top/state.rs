@@ -175,10 +175,10 @@ impl State {
 
     fn subscribed(&mut self, subscription: Subscription) {
         let Subscription { scope, status, sessions } = subscription;
-        // A daemon that was started anew counts from 1 again.
-        if self.status.as_ref().is_none_or(|old| old.pid != status.pid) {
-            self.rows.clear();
-            self.total = Pace::default();
+        // A daemon that was started anew counts from 1 again. In a container it has its old process id.
+        let same = |old: &Status| old.pid == status.pid && old.uptime <= status.uptime;
+        if !self.status.as_ref().is_some_and(same) {
+            self.forget();
         }
         if self.gone.take().is_some() {
             self.note = "the daemon is back".to_owned();
@@ -194,6 +194,16 @@ impl State {
             })
             .collect();
         self.status = Some(status);
+    }
+
+    /// What numbers of sessions stood for, and what was about them.
+    fn forget(&mut self) {
+        self.rows.clear();
+        self.total = Pace::default();
+        self.selected = None;
+        if matches!(self.mode, Mode::Ask(_)) {
+            self.mode = Mode::Browse;
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -264,8 +274,9 @@ impl Row {
 
     /// Bytes on the peer's side, both directions together.
     #[must_use]
-    pub(super) fn bytes(&self) -> u64 {
-        carried(&self.session).iter().sum()
+    pub(super) const fn bytes(&self) -> u64 {
+        let [up, down] = carried(&self.session);
+        up.saturating_add(down)
     }
 }
 
@@ -388,12 +399,41 @@ mod tests {
         state.take(Message::Gone("away".into()));
         assert_eq!(state.rows.len(), 2);
         // The same one: what is known of its sessions stays.
-        state.take(subscription(1));
+        let Message::Subscribed(mut same) = subscription(1) else { panic!() };
+        same.status.uptime += 2000;
+        state.take(Message::Subscribed(same));
         assert_eq!((state.rows.len(), state.rows[&1].pace.history.len()), (1, 1));
+        assert!(state.gone.is_none());
+        let another: [fn(&mut Status); 2] = [|status| status.pid += 1, |status| status.uptime -= 1];
+        for another in another {
+            let mut state = subscribed(2);
+            state.take(traffic(0, 1000));
+            state.take(Message::Processes([(1, Process { pid: 7, name: "node".into() })].into()));
+            state.untried();
+            state.step(0);
+            state.mode = Mode::Ask(1);
+            let Message::Subscribed(mut other) = subscription(1) else { panic!() };
+            another(&mut other.status);
+            state.take(Message::Subscribed(other));
+            let row = &state.rows[&1];
+            assert!(row.pace.history.is_empty() && row.process.is_none() && !row.tried);
+            assert_eq!((state.mode, state.selected), (Mode::Browse, None));
+        }
+    }
+
+    #[test]
+    fn no_number_is_too_large() {
+        let mut state = subscribed(1);
         let Message::Subscribed(mut other) = subscription(1) else { panic!() };
-        other.status.pid += 1;
+        let session = &mut other.sessions[0];
+        for flow in [&mut session.to_peer, &mut session.to_client] {
+            flow.peer_bytes = u64::MAX;
+        }
+        other.status.traffic.v2_to_peer.peer_bytes = u64::MAX;
         state.take(Message::Subscribed(other));
-        assert!(state.gone.is_none() && state.rows[&1].pace.history.is_empty());
+        assert_eq!(state.rows[&1].bytes(), u64::MAX);
+        state.take(traffic(1000, 1));
+        assert_eq!(state.total.up, 0);
     }
 
     #[test]
