@@ -1,7 +1,9 @@
 //! Which sessions are shown, and in which order.
 
+use std::collections::BTreeMap;
+
 use super::state::Row;
-use crate::process::Process;
+use crate::process::{Process, user};
 use crate::words::transport;
 
 /// A filter and a sort key.
@@ -61,7 +63,9 @@ impl Order {
     /// Those that are shown, in order; the oldest first where they are equal.
     pub(super) fn apply<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<&'a Row> {
         let filter = self.filter.to_ascii_lowercase();
-        let mut shown: Vec<&Row> = rows.filter(|row| matches(row, &filter)).collect();
+        let mut users = BTreeMap::new();
+        let mut shown: Vec<&Row> =
+            rows.filter(|row| filter.is_empty() || matches(row, &filter, &mut users)).collect();
         match self.key {
             Key::Id => {}
             Key::Rate => shown.sort_by_key(|row| std::cmp::Reverse(row.rate())),
@@ -84,12 +88,10 @@ fn client(row: &Row) -> (bool, &str, u32) {
     }
 }
 
-/// `filter` is in lower case.
-fn matches(row: &Row, filter: &str) -> bool {
-    if filter.is_empty() {
-        return true;
-    }
+/// `filter` is in lower case; `users` are those whose names are known already.
+fn matches(row: &Row, filter: &str, users: &mut BTreeMap<u32, String>) -> bool {
     let session = &row.session;
+    let user = session.uid.map(|uid| users.entry(uid).or_insert_with(|| user(uid)).as_str());
     let within = |text: &str| text.to_ascii_lowercase().contains(filter);
     let texts = [
         Some(transport(session.kind)),
@@ -97,9 +99,13 @@ fn matches(row: &Row, filter: &str) -> bool {
         session.peer_agent.as_deref(),
         session.client_agent.as_deref(),
         session.session_id.as_deref(),
+        session.to_peer.last.as_deref(),
+        session.to_client.last.as_deref(),
+        user,
         row.process.as_ref().map(|process| process.name.as_str()),
     ];
     texts.into_iter().flatten().any(within)
+        || within(&session.id.to_string())
         || within(&session.destination.to_string())
         || row.process.as_ref().is_some_and(|process| within(&process.pid.to_string()))
 }
@@ -117,10 +123,11 @@ mod tests {
         let mut state = State::new();
         let mut sessions: Vec<_> = [Kind::V2, Kind::Passthrough, Kind::Fallback]
             .into_iter()
-            .zip(1..)
+            .zip([1, 2, 777])
             .map(|(kind, id)| sample::session(id, kind))
             .collect();
         sessions[1].to_peer.peer_bytes *= 9;
+        sessions[1].uid = Some(4_000_000_000);
         sessions[2].destination = "192.0.2.9:8333".parse().unwrap();
         let status = sample::status();
         let subscription = Subscription { scope: Scope::All, status, sessions };
@@ -133,12 +140,12 @@ mod tests {
     #[test]
     fn rows_are_sorted_by_each_key_and_the_other_way_round() {
         let by = |key, reverse| shown(Order { key, reverse, ..Order::default() });
-        assert_eq!(by(Key::Id, false), [1, 2, 3]);
-        assert_eq!(by(Key::Id, true), [3, 2, 1]);
-        assert_eq!(by(Key::Bytes, false), [2, 1, 3]);
-        assert_eq!(by(Key::Peer, false), [3, 1, 2]);
-        assert_eq!(by(Key::Client, false), [2, 1, 3]);
-        assert_eq!(by(Key::Rate, false), [1, 2, 3]);
+        assert_eq!(by(Key::Id, false), [1, 2, 777]);
+        assert_eq!(by(Key::Id, true), [777, 2, 1]);
+        assert_eq!(by(Key::Bytes, false), [2, 1, 777]);
+        assert_eq!(by(Key::Peer, false), [777, 1, 2]);
+        assert_eq!(by(Key::Client, false), [2, 1, 777]);
+        assert_eq!(by(Key::Rate, false), [1, 2, 777]);
         let mut key = Key::default();
         for _ in 0..5 {
             key = key.next();
@@ -149,12 +156,16 @@ mod tests {
     #[test]
     fn a_filter_looks_at_all_that_is_shown() {
         let of = |filter: &str| shown(Order { filter: filter.to_owned(), ..Order::default() });
-        assert_eq!(of("PLAIN"), [3]);
-        assert_eq!(of("192.0.2.9"), [3]);
+        assert_eq!(of("PLAIN"), [777]);
+        assert_eq!(of("192.0.2.9"), [777]);
         assert_eq!(of("Node"), [2]);
         assert_eq!(of("99"), [2]);
-        assert_eq!(of("satoshi"), [1, 2, 3]);
+        assert_eq!(of("satoshi"), [1, 2, 777]);
         assert_eq!(of("0badcafe0001"), [1]);
+        assert_eq!(of("777"), [777]);
+        assert_eq!(of("ROOT"), [1, 777]);
+        assert_eq!(of("4000000000"), [2]);
+        assert_eq!((of("getheaders"), of("headers")), (vec![1], vec![1]));
         assert!(of("no such thing").is_empty());
     }
 }
