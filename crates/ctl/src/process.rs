@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use bip324_control::Session;
-use bip324_sock_diag::SockDiag;
+use bip324_sock_diag::{Owner, SockDiag};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
@@ -59,7 +59,11 @@ fn sockets(sessions: &[Session], listeners: &[SocketAddr]) -> BTreeMap<u32, u64>
         let redirected = session.redirected.then_some(session.destination);
         let remotes = if session.redirected { &[] } else { listeners };
         let mut remotes = redirected.iter().chain(remotes);
-        remotes.find_map(|remote| kernel.connection(session.client, *remote).ok().flatten())
+        // What is not the user's whom the daemon saw has come to these addresses after the client.
+        let its = |owner: &Owner| session.uid.is_none_or(|uid| uid == owner.uid);
+        remotes.find_map(|remote| {
+            kernel.connection(session.client, *remote).ok().flatten().filter(its)
+        })
     };
     sessions.iter().filter_map(|session| Some((find(session)?.inode, session.id))).collect()
 }
@@ -140,6 +144,11 @@ mod tests {
         let pids: Vec<_> = found.iter().map(|(id, process)| (*id, process.pid)).collect();
         assert_eq!(pids, [(1, pid), (2, pid)]);
         assert!(!found[&1].name.is_empty());
+        let mut sessions = sessions;
+        let us = Uid::current().as_raw();
+        (sessions[0].uid, sessions[1].uid) = (Some(us), Some(us + 1));
+        let found = clients(&sessions, &[elsewhere, at]);
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), [1], "a socket of another user's");
         assert!(clients(&[], &[at]).is_empty());
     }
 }
