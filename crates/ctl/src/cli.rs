@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 /// Shows what bip324-proxy does: its sessions, what they carry, and what it refuses.
 ///
 /// Members of the group bip324 see the status and their own sessions; root sees everybody's, and may
-/// close them.
+/// close them. Where systemd holds the control socket, to ask a daemon that was stopped starts it.
 #[derive(Debug, Parser)]
 #[command(name = "bip324ctl", version)]
 pub struct Cli {

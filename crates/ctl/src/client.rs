@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bip324_control::{
-    Answer, Code, Detail, Event, PROTOCOL, Refusal, Request, Scope, Session, Status, Version, line,
-    parse,
+    Answer, Detail, Event, PROTOCOL, Refusal, Request, Scope, Session, Status, Version, line, parse,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -46,7 +45,10 @@ pub enum Error {
     #[error("cannot talk to {}", .0.display())]
     Socket(PathBuf, #[source] io::Error),
     /// No answer in time.
-    #[error("bip324-proxy does not answer on {}: it hangs, see `systemctl status bip324-proxy`", .0.display())]
+    #[error(
+        "bip324-proxy does not answer on {}: it does not start, or hangs, see \
+         `systemctl status bip324-proxy`", .0.display()
+    )]
     Silent(PathBuf),
     /// The daemon's answers would be misread.
     #[error(
@@ -292,16 +294,6 @@ impl Error {
                 Self::NotPermitted { path, group }
             }
             _ => Self::Socket(path, error),
-        }
-    }
-
-    /// Whether asking again may help: the daemon is not there, or has no place.
-    #[must_use]
-    pub const fn may_pass(&self) -> bool {
-        match self {
-            Self::NotRunning(_) | Self::NoSocket(_) | Self::Silent(_) | Self::Ended => true,
-            Self::Refused(refusal) => matches!(refusal.code, Code::Busy),
-            _ => false,
         }
     }
 }

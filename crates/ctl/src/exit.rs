@@ -13,7 +13,8 @@ use crate::{client, web};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done; for `status` and `check`: all is as it should be; for `verify`: a session has this id.
+    /// Done; for `check`: all is as it should be, and known to be; for `status`: the rules are not known
+    /// to be wrong; for `verify`: a session has this id.
     Ok = 0,
     /// `verify`: no session has this id.
     NoMatch = 1,
@@ -31,7 +32,7 @@ pub enum Exit {
     OsErr = 71,
     /// Output could not be written.
     IoErr = 74,
-    /// The daemon is busy or silent: try again.
+    /// The daemon is busy, silent, or ended meanwhile: try again.
     TempFail = 75,
     /// What answers does not speak this program's protocol.
     Protocol = 76,
@@ -97,10 +98,8 @@ const fn of_client(error: &client::Error) -> Exit {
     match error {
         client::Error::NotRunning(_) | client::Error::NoSocket(_) => Exit::Unavailable,
         client::Error::NotPermitted { .. } => Exit::NoPerm,
-        client::Error::Silent(_) => Exit::TempFail,
-        client::Error::Newer { .. } | client::Error::Garbage(_) | client::Error::Ended => {
-            Exit::Protocol
-        }
+        client::Error::Silent(_) | client::Error::Ended => Exit::TempFail,
+        client::Error::Newer(_) | client::Error::Garbage(_) => Exit::Protocol,
         client::Error::Refused(refusal) => match refusal.code {
             Code::BadRequest => Exit::Software,
             Code::NotPermitted => Exit::NoPerm,

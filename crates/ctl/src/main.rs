@@ -27,7 +27,13 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok((text, exit)) => match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => exit.into(),
-            Err(_) => Exit::IoErr.into(),
+            Err(error) => {
+                // Whoever has stopped reading has seen enough.
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    complain(&format!("cannot print: {error}"));
+                }
+                Exit::IoErr.into()
+            }
         },
         Err(error) => {
             complain(&error.line());

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::thread;
 
 use bip324_control::{Answer, Code, Refusal, Request};
@@ -59,8 +59,17 @@ fn another_protocol_and_another_program_are_told() {
     expect(&place.ctl(&["log"]), 76, "bip324-proxy 9.9 speaks version 2 of the control protocol");
     expect(&answering(b"SSH-2.0-OpenSSH\r\n").ctl(&["log"]), 76, "is not bip324-proxy");
     expect(&answering(b"{\"answer\":\"reboot\"}\n").ctl(&["log"]), 76, "is not bip324-proxy");
-    expect(&answering(b"").ctl(&["log"]), 76, "has closed the connection");
-    expect(&answering(b"{\"answer\":").ctl(&["log"]), 76, "has closed the connection");
+    expect(&answering(b"").ctl(&["log"]), 75, "has closed the connection");
+    expect(&answering(b"{\"answer\":").ctl(&["log"]), 75, "has closed the connection");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    let place = Place::new();
+    place.serve(|_| Answer::Log { level: "info".into() });
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = place.command(&["log"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    expect(&output.wait_with_output().unwrap(), 74, "bip324ctl: cannot print: No space left");
 }
 
 #[test]
