@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -142,8 +143,12 @@ impl Tmux {
         self.wait_for("the shell", |screen| screen.ends_with(PROMPT))?;
         let modes = self.modes()?;
         ensure!(modes == Modes { alternate: false, cursor: true }, "{modes:?}");
-        self.enter("stty -a")?;
-        let settings = self.wait_for("stty", |screen| screen.contains("iexten"))?;
+        // What earlier calls have left is wiped, and the end is one that the typed line does not have.
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        self.enter(&format!("clear; stty -a; echo told-$(({call}))"))?;
+        let end = format!("told-{call}\n{PROMPT}");
+        let settings = self.wait_for("stty", |screen| screen.ends_with(&end))?;
         for setting in ["icanon", "echo", "isig", "opost"] {
             let holds = settings.split_whitespace().any(|word| word == setting);
             ensure!(holds, "no {setting}:\n{settings}");

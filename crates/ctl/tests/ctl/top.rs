@@ -162,8 +162,10 @@ fn top_gives_the_terminal_back_when_it_panics() -> Result<()> {
     let place = Place::new();
     let terminal = Tmux::start(place.socket().parent().unwrap(), 80, 24)?;
     let program = env::current_exe()?;
-    terminal
-        .enter(&format!("BIP324_TEST_PANIC=1 {} --exact {NAME} --nocapture", program.display()))?;
+    terminal.enter(&format!(
+        "RUST_BACKTRACE=0 BIP324_TEST_PANIC=1 {} --exact {NAME} --nocapture",
+        program.display()
+    ))?;
     terminal.wait_for("the panic", |screen| screen.contains("as it was asked to"))?;
     terminal.require_shell()
 }
