@@ -124,8 +124,14 @@ async fn run_until_told(
     if let Some(control) = control {
         control::start(control, overview.clone(), reload.level.clone())?;
     }
+    let owner_of = owner_of();
     if let Some(metrics) = metrics {
-        tokio::spawn(metrics::serve(metrics, overview));
+        let served = metrics::serve(metrics, overview, Arc::clone(&owner_of));
+        tokio::spawn(async {
+            if let Err(error) = served.await {
+                warn!("there are no metrics: {error}");
+            }
+        });
     }
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
@@ -142,7 +148,7 @@ async fn run_until_told(
         while signals.recv().await == Told::Reload {}
     };
     tokio::select! {
-        served = serve(listeners, config, Kernel, owner_of(), Tcp, stats, shutdown) => served?,
+        served = serve(listeners, config, Kernel, owner_of, Tcp, stats, shutdown) => served?,
         () = told_twice => {}
     }
     info!("stopped");

@@ -23,18 +23,33 @@ const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LO
 
 /// The body of what the host's own `address` has at `path`.
 fn fetch(lab: &Lab, address: SocketAddr, path: &str) -> Result<String> {
-    let answer = lab.host.run(|| {
+    // Prometheus, which is the same user here, may have the daemon's attention.
+    wait_for("no 503", PATIENCE, || {
+        let answer = ask(lab, address, path)?;
+        if answer.starts_with("HTTP/1.1 503 ") {
+            return Ok(None);
+        }
+        let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+        ensure!(head.contains(" 200 OK"), "{path}: {answer}");
+        Ok(Some(body.to_owned()))
+    })
+}
+
+fn ask(lab: &Lab, address: SocketAddr, path: &str) -> Result<String> {
+    lab.host.run(|| {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        // 1.0: no answer in chunks.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+        // 1.0: no answer in chunks. In one piece: a 503 closes, and would reset what comes second.
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        // A 503 to what nobody read may end in a reset.
+        let end = stream.read_to_string(&mut answer);
+        if answer.is_empty() {
+            end?;
+        }
         Ok(answer)
-    })?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
-    ensure!(head.contains(" 200 OK"), "{path}: {answer}");
-    Ok(body.to_owned())
+    })
 }
 
 /// What Prometheus answers at this path of its interface.

@@ -1,8 +1,11 @@
 //! As much of HTTP/1.1 as one resource takes: one request a connection.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Whom a request may mean by its Host.
@@ -25,27 +28,36 @@ enum Outcome {
     OtherHost,
     NotFound,
     NotAllowed,
+    Busy,
 }
 
-/// Reads one request, answers it with `text`, or why not, and closes.
-pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    hosts: Hosts,
-    text: impl FnOnce() -> String,
-) -> io::Result<()> {
+/// Reads the head of one request, or as much of it as comes and is not too long.
+pub(super) async fn request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut request = Vec::new();
-    while !is_complete(&request) && request.len() < LONGEST_REQUEST {
-        let mut more = (&mut stream).take((LONGEST_REQUEST - request.len()) as u64);
+    loop {
+        // What was there before holds no end, but it may hold the beginning of one.
+        let from = request.len().saturating_sub(END.len() - 1);
+        let mut more = (&mut *stream).take((LONGEST_REQUEST - request.len()) as u64);
         // Into the vector's spare room, which it makes: 32 bytes at first.
-        if more.read_buf(&mut request).await? == 0 {
-            break;
+        let count = more.read_buf(&mut request).await?;
+        let new = request.get(from..).unwrap_or_default();
+        if count == 0 || new.windows(END.len()).any(|window| window == END) {
+            return Ok(request);
         }
     }
+}
+
+/// Answers `request` with `text`, or why not, and closes.
+pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    request: &[u8],
+    hosts: Hosts,
+    text: impl FnOnce() -> Arc<str>,
+) -> io::Result<()> {
     if request.is_empty() {
         return Ok(());
     }
-    let answer = response(outcome(&request, hosts), text);
-    stream.write_all(answer.as_bytes()).await?;
+    stream.write_all(response(outcome(request, hosts), text).as_bytes()).await?;
     stream.shutdown().await?;
     // What was not read, such as a body, would make the kernel reset the connection, and the answer
     // with it.
@@ -54,8 +66,13 @@ pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
-fn is_complete(request: &[u8]) -> bool {
-    request.windows(END.len()).any(|window| window == END)
+/// To one who has as many connections as a user may. Waits for nothing: a new connection takes it at
+/// once or not at all.
+pub(super) fn refuse(stream: &impl AsFd) {
+    let mut socket = &*SockRef::from(stream);
+    // What is there and not read would reset the connection, see above.
+    let _ = socket.read(&mut [0; LONGEST_REQUEST]);
+    let _ = socket.write(response(Outcome::Busy, || "".into()).as_bytes());
 }
 
 fn outcome(request: &[u8], hosts: Hosts) -> Outcome {
@@ -120,23 +137,26 @@ fn is_this_host(host: &str) -> bool {
         || address.is_ok_and(|ip| ip.is_loopback() && ip.is_ipv6() == v6.is_some())
 }
 
-fn response(outcome: Outcome, text: impl FnOnce() -> String) -> String {
+fn response(outcome: Outcome, text: impl FnOnce() -> Arc<str>) -> String {
     let (status, kind, body) = match outcome {
         Outcome::Metrics { .. } => ("200 OK", OPENMETRICS, text()),
-        Outcome::BadRequest => ("400 Bad Request", PLAIN, "no request of HTTP/1.1\n".to_owned()),
-        Outcome::OtherHost => (
-            "403 Forbidden",
-            PLAIN,
-            "metrics are for a Host of 127.0.0.1 or localhost\n".to_owned(),
-        ),
-        Outcome::NotFound => ("404 Not Found", PLAIN, "metrics are at /metrics\n".to_owned()),
-        Outcome::NotAllowed => ("405 Method Not Allowed", PLAIN, "GET or HEAD\n".to_owned()),
+        Outcome::BadRequest => ("400 Bad Request", PLAIN, "no request of HTTP/1.1\n".into()),
+        Outcome::OtherHost => {
+            ("403 Forbidden", PLAIN, "metrics are for a Host of 127.0.0.1 or localhost\n".into())
+        }
+        Outcome::NotFound => ("404 Not Found", PLAIN, "metrics are at /metrics\n".into()),
+        Outcome::NotAllowed => ("405 Method Not Allowed", PLAIN, "GET or HEAD\n".into()),
+        Outcome::Busy => ("503 Service Unavailable", PLAIN, "this user asks too often\n".into()),
     };
-    let allow = if outcome == Outcome::NotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
+    let more = match outcome {
+        Outcome::NotAllowed => "Allow: GET, HEAD\r\n",
+        Outcome::Busy => "Retry-After: 1\r\n",
+        _ => "",
+    };
     let length = body.len();
-    let body = if outcome == (Outcome::Metrics { text: false }) { "" } else { &body };
+    let body = if outcome == (Outcome::Metrics { text: false }) { "" } else { &*body };
     format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{allow}\
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}\
          Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{body}"
     )
 }
@@ -225,10 +245,13 @@ mod tests {
     #[tokio::test]
     async fn an_answer_tells_its_length_and_a_head_has_no_more() {
         for (method, body) in [("GET", "text"), ("HEAD", "")] {
-            let request = format!("{method} /metrics HTTP/1.1\r\nHost: localhost\r\n\r\nbody");
-            let (mut near, far) = tokio::io::duplex(64);
-            let answering = tokio::spawn(answer(far, Hosts::OfThisHost, || "text".to_owned()));
-            near.write_all(request.as_bytes()).await.unwrap();
+            let asked = format!("{method} /metrics HTTP/1.1\r\nHost: localhost\r\n\r\nbody");
+            let (mut near, mut far) = tokio::io::duplex(64);
+            let answering = tokio::spawn(async move {
+                let asked = request(&mut far).await?;
+                answer(far, &asked, Hosts::OfThisHost, || "text".into()).await
+            });
+            near.write_all(asked.as_bytes()).await.unwrap();
             let mut said = String::new();
             near.read_to_string(&mut said).await.unwrap();
             let (head, rest) = said.split_once("\r\n\r\n").unwrap();
@@ -238,5 +261,19 @@ mod tests {
             drop(near);
             answering.await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_head_ends_where_it_does_in_any_pieces() {
+        let head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        for size in 1..=head.len() {
+            let (mut near, mut far) = tokio::io::duplex(size);
+            let asking = tokio::spawn(async move { (near.write_all(head).await, near).0 });
+            assert_eq!(request(&mut far).await.unwrap(), head, "{size}");
+            asking.await.unwrap().unwrap();
+        }
+        let (mut near, mut far) = tokio::io::duplex(2 * LONGEST_REQUEST);
+        near.write_all(&[b'x'; 2 * LONGEST_REQUEST]).await.unwrap();
+        assert_eq!(request(&mut far).await.unwrap().len(), LONGEST_REQUEST);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! They are what the control socket's status says, in OpenMetrics: no address, no session id.
 
+mod cache;
 mod families;
 mod http;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
+use crate::quota::{OwnerOf, Place, Quota};
 use crate::stats::Overview;
 use crate::{listen, unix_listener};
+use cache::Cache;
 use families::Families;
 use http::Hosts;
 
@@ -58,18 +62,18 @@ pub fn open(metrics: &Metrics) -> Result<Option<Listener>, Error> {
 ///
 /// # Errors
 /// The runtime does not take the listener.
-pub async fn serve(listener: Listener, overview: Overview) -> io::Result<()> {
-    let families = Arc::new(Families::new(overview));
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+pub async fn serve(listener: Listener, overview: Overview, owner_of: OwnerOf) -> io::Result<()> {
+    let server = Server::new(overview);
     match listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
-            info!("metrics at http://{}/metrics", listener.local_addr()?);
+            let ours = listener.local_addr()?;
+            info!("metrics at http://{ours}/metrics");
             loop {
-                // Those for whom there is no place wait in the kernel.
-                let place = Arc::clone(&places).acquire_owned().await;
-                if let Some((stream, _)) = accepted(listener.accept().await).await {
-                    start(stream, Hosts::OfThisHost, &families, place.ok());
+                let place = server.place().await;
+                if let Some((stream, client)) = accepted(listener.accept().await).await {
+                    let owner = owner_of(client, ours);
+                    server.start(stream, owner, Hosts::OfThisHost, place);
                 }
             }
         }
@@ -77,9 +81,10 @@ pub async fn serve(listener: Listener, overview: Overview) -> io::Result<()> {
             let listener = UnixListener::from_std(listener)?;
             info!("metrics at a Unix socket");
             loop {
-                let place = Arc::clone(&places).acquire_owned().await;
+                let place = server.place().await;
                 if let Some((stream, _)) = accepted(listener.accept().await).await {
-                    start(stream, Hosts::Any, &families, place.ok());
+                    let owner = stream.peer_cred().ok().map(|owner| owner.uid());
+                    server.start(stream, owner, Hosts::Any, place);
                 }
             }
         }
@@ -98,27 +103,76 @@ async fn accepted<T>(accepted: io::Result<T>) -> Option<T> {
     }
 }
 
-/// Answers one request, within a time that a reader who is stuck cannot stretch.
-fn start<S>(stream: S, hosts: Hosts, families: &Arc<Families>, place: Option<OwnedSemaphorePermit>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let families = Arc::clone(families);
-    tokio::spawn(async move {
-        let answered = timeout(LONGEST, http::answer(stream, hosts, || families.text())).await;
-        match answered {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!("nobody takes the metrics: {error}"),
-            Err(_) => debug!("who asked for metrics took too long"),
-        }
-        drop(place);
-    });
+/// What all connections share.
+struct Server {
+    text: Arc<(Families, Cache)>,
+    places: Arc<Semaphore>,
+    each: Arc<Quota>,
+}
+
+impl Server {
+    fn new(overview: Overview) -> Self {
+        let text = Arc::new((Families::new(overview), Cache::default()));
+        Self { text, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)), each: Arc::default() }
+    }
+
+    /// Those for whom there is none wait in the kernel.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// Answers one request of `owner`, who keeps the place for a moment longer: that is all the pace
+    /// there is.
+    fn start<S>(
+        &self,
+        stream: S,
+        owner: Option<u32>,
+        hosts: Hosts,
+        place: Option<OwnedSemaphorePermit>,
+    ) where
+        S: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(one_of_few) = self.each.take(owner, OF_EACH_USER) else {
+            return http::refuse(&stream);
+        };
+        let text = Arc::clone(&self.text);
+        tokio::spawn(async move {
+            let (families, cache) = &*text;
+            if let Err(error) = answer(stream, hosts, || cache.text(|| families.text())).await {
+                debug!("nobody takes the metrics: {error}");
+            }
+            sleep(PACE).await;
+            // In this order: whoever is accepted next may be the same user.
+            drop::<Place>(one_of_few);
+            drop(place);
+        });
+    }
+}
+
+/// Within times that one who is stuck cannot stretch.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    hosts: Hosts,
+    text: impl FnOnce() -> Arc<str>,
+) -> io::Result<()> {
+    let request = timeout(LONGEST_REQUEST, http::request(&mut stream)).await??;
+    timeout(LONGEST_ANSWER, http::answer(stream, &request, hosts, text)).await?
 }
 
 /// At a time.
 const MOST_CONNECTIONS: usize = 8;
 
-/// From accept to close.
-const LONGEST: Duration = Duration::from_secs(5);
+/// Of these.
+const OF_EACH_USER: usize = 2;
+
+/// Until its head is there. Prometheus gives up after 10 s, in which as many turns have to be over.
+const LONGEST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Until it is read and the connection closed.
+const LONGEST_ANSWER: Duration = Duration::from_secs(2);
+
+/// From the end of a connection until its place is another's: 20 answers a second for each user.
+const PACE: Duration = Duration::from_millis(100);
 
 const BACKOFF: Duration = Duration::from_secs(1);
