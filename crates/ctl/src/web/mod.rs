@@ -6,6 +6,7 @@
 mod feed;
 mod gate;
 mod page;
+mod recent;
 mod server;
 mod world;
 

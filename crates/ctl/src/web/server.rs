@@ -25,6 +25,7 @@ use super::feed::{Feed, Reader};
 use super::gate::{self, Gate};
 use super::page;
 use crate::client::{Client, Error};
+use crate::exit;
 
 /// Answers until it is dropped.
 pub(crate) async fn serve(listener: TcpListener, gate: Gate, feed: Arc<Feed>, socket: PathBuf) {
@@ -105,7 +106,7 @@ async fn session(State(shared): State<Shared>, Path(id): Path<u64>) -> Response 
         Err(error) => {
             let gone = matches!(&error, Error::Refused(r) if r.code == Code::NoSuchSession);
             let status = if gone { StatusCode::NOT_FOUND } else { StatusCode::BAD_GATEWAY };
-            (status, format!("{error}\n")).into_response()
+            (status, format!("{}\n", exit::Error::Client(error).line())).into_response()
         }
     }
 }

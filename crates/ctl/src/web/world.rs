@@ -6,6 +6,7 @@
 //! `{"feed":"clients",...}` and `{"feed":"rules",...}`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::take;
 use std::net::SocketAddr;
 
 use bip324_control::{Event, Scope, Session, Status};
@@ -118,8 +119,17 @@ impl World {
     }
 
     pub(crate) fn begin(&mut self, Subscription { scope, status, sessions }: Subscription) {
-        let history = VecDeque::from([Sample::of(&status)]);
-        let sessions = sessions.into_iter().map(|session| (session.id, session)).collect();
+        let sessions: BTreeMap<_, _> =
+            sessions.into_iter().map(|session| (session.id, session)).collect();
+        let mut history = match &mut self.daemon {
+            Daemon::Up { status: before, history, .. } if before.goes_on(&status) => take(history),
+            _ => {
+                self.clients.clear();
+                VecDeque::new()
+            }
+        };
+        self.clients.retain(|id, _| sessions.contains_key(id));
+        remember(&mut history, &status);
         let status = Told::of(Box::new(status));
         self.daemon = Daemon::Up { scope, status, sessions, history };
     }
@@ -143,10 +153,7 @@ impl World {
             },
             Change::Proven { .. } => {}
             Change::Traffic { status: now, sessions: changed, .. } => {
-                if history.len() == SAMPLES {
-                    history.pop_front();
-                }
-                history.push_back(Sample::of(&now.status));
+                remember(history, &now.status);
                 *status = now;
                 sessions.extend(changed.into_iter().map(|session| (session.id, session)));
             }
@@ -163,6 +170,11 @@ impl Told {
         let counts = by_count(&status).into_iter();
         Self { refusals: counts.map(|(name, count)| (reason(name), count)).collect(), status }
     }
+
+    /// Whether this is a later status of the same daemon.
+    const fn goes_on(&self, now: &Status) -> bool {
+        self.status.pid == now.pid && self.status.uptime <= now.uptime
+    }
 }
 
 impl Sample {
@@ -175,6 +187,14 @@ impl Sample {
             to_client: down.peer_bytes.saturating_add(traffic.spliced_to_client.peer_bytes),
         }
     }
+}
+
+/// The newest takes the place of the oldest.
+fn remember(history: &mut VecDeque<Sample>, status: &Status) {
+    if history.len() == SAMPLES {
+        history.pop_front();
+    }
+    history.push_back(Sample::of(status));
 }
 
 fn values<S: Serializer>(

@@ -58,6 +58,13 @@ impl Daemon {
         }
     }
 
+    /// Closes the connections of all who have subscribed.
+    pub(crate) fn hang_up(&self) {
+        for stream in self.shared.subscribers.lock().unwrap().iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     pub(crate) fn subscriptions(&self) -> usize {
         self.shared.subscribers.lock().unwrap().len()
     }

@@ -296,6 +296,26 @@ fn a_daemon_that_goes_is_said_and_one_that_comes_is_followed() {
     assert_eq!(up["sessions"][0]["id"], 7);
 }
 
+/// The daemon ends a subscription that this process was too slow for: no reason to call it stopped.
+#[test]
+fn lost_events_are_made_up_for_and_nobody_is_alarmed() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place, vec![session(7, Kind::V2)]);
+    let server = Server::start(&place);
+    let mut feed = server.feed();
+    assert!(feed.any(|line| line["feed"] == "up"));
+    daemon.tell(Event::Opened { session: session(8, Kind::V2) });
+    daemon.tell(Event::Lost { events: 3 });
+    daemon.hang_up();
+    for line in feed.by_ref().take_while(|line| line["feed"] != "up") {
+        assert_ne!(line["feed"], "down", "{line}");
+    }
+    assert_eq!(daemon.subscriptions(), 2);
+    // The chart goes on.
+    let whole = server.feed().next().unwrap();
+    assert_eq!(whole["history"].as_array().unwrap().len(), 2, "{whole}");
+}
+
 #[test]
 fn a_session_that_is_over_is_told_from_a_daemon_that_fails() {
     let place = Place::new();
