@@ -96,7 +96,20 @@ fn the_session_id_can_be_copied_and_compared(browser: &mut Browser, id: &str) ->
     browser.wait_for("document.querySelector('.actions').innerText.includes('Copied')")?;
     ensure!(browser.clipboard()? == id, "copied: {}", browser.clipboard()?);
 
-    for (text, verdict) in [(id.to_uppercase(), "same"), (id.replace('0', "1"), "other")] {
+    let rest = &id[1..];
+    let other = format!("{}{rest}", if id.starts_with('1') { 2 } else { 1 });
+    for (text, verdict) in [
+        (id.to_uppercase(), "same"),
+        (shown, "same"),
+        (format!("0x{id}"), "same"),
+        (format!(r#""session_id": "{id}","#), "same"),
+        (other.clone(), "other"),
+        // Not whole yet, or something else altogether: no reason for alarm.
+        (id[..62].to_owned(), "part"),
+        (other[..62].to_owned(), "part"),
+        (format!("{id}0"), "none"),
+        (format!("g{rest}"), "none"),
+    ] {
         browser.run("document.querySelector('#compare').select()")?;
         browser.type_text(&text)?;
         let said: String = browser.value("document.querySelector('#compared').dataset.verdict")?;
@@ -105,6 +118,51 @@ fn the_session_id_can_be_copied_and_compared(browser: &mut Browser, id: &str) ->
     browser.press("Escape")?;
     browser.wait_for("document.querySelector('#detail').hidden")?;
     browser.wait_for("document.activeElement.closest('#table tbody') !== null")
+}
+
+/// It numbers its sessions from 1 again: what is shown of one is not mixed with another one's.
+#[test]
+fn a_session_is_not_taken_for_that_of_a_restarted_daemon() -> Result<()> {
+    Lab::run(|lab| {
+        let _node = Node::start(lab, NETWORK, &[])?;
+        rules::up(lab)?;
+        let control = Control::make(lab)?;
+        let daemon = control.daemon(lab)?;
+        let (_server, url) = control.web(lab, Identity::Root)?;
+        let mut browser = Browser::start(lab, Identity::Root)?;
+        let mut first = V1Client::redirected(lab, NETWORK, Family::V4.peer())?;
+        first.handshake()?;
+        browser.open(&url)?;
+        browser.wait_for("document.querySelectorAll('#table tbody tr').length === 1")?;
+        browser.click("#table tbody button")?;
+        browser.wait_for(&told(Family::V4))?;
+
+        daemon.end(Signal::SIGTERM)?;
+        browser.wait_for("!document.querySelector('#over').hidden")?;
+        let _daemon = control.daemon(lab)?;
+        let mut second = V1Client::redirected(lab, NETWORK, Family::V6.peer())?;
+        second.handshake()?;
+        browser.wait_for("document.querySelectorAll('#table tbody tr').length === 1")?;
+        // Its traffic is told, by which all that is open is brought up to date.
+        browser.wait_for("/B/.test(document.querySelector('#table tbody td.rate').innerText)")?;
+        browser
+            .wait_for("document.querySelectorAll('#chart .line')[0]?.points.numberOfItems > 2")?;
+        ensure!(browser.value::<bool>(&told(Family::V4))?, "the new session's peer is shown");
+        ensure!(browser.value::<bool>("!document.querySelector('#over').hidden")?, "not over");
+        let chosen = "document.querySelector('#table tr.chosen') !== null";
+        ensure!(!browser.value::<bool>(chosen)?, "the new session is marked as the one shown");
+        // It is opened like any other.
+        browser.click("#table tbody button")?;
+        browser.wait_for(&told(Family::V6))?;
+        ensure!(browser.value::<bool>(chosen)?, "the session shown is not marked");
+        Ok(())
+    })
+}
+
+/// That this peer is the one in the detail.
+fn told(family: Family) -> String {
+    let peer = std::net::SocketAddr::new(family.peer(), PORT);
+    format!("document.querySelector('#detail-facts dd')?.innerText === '{peer}'")
 }
 
 /// What somebody says of himself is shown, and is nothing else.

@@ -5,9 +5,9 @@ import { session as ask } from "./feed.js";
 import { KINDS, bytes, duration, groups, number, share, time } from "./words.js";
 
 export class Detail {
+  // Number of the session that is shown; none once it is over, though what it was is still to be seen.
   chosen = null;
-  #detail = null;
-  #over = "";
+  #session = null;
   #asked = 0;
   #leave;
 
@@ -20,9 +20,9 @@ export class Detail {
   }
 
   async open(entry) {
-    Object.assign(this, { chosen: entry.session.id });
-    this.#detail = null;
-    this.#over = "";
+    this.chosen = entry.session.id;
+    this.#session = entry.session;
+    this.#asked = -Infinity;
     by("detail").hidden = false;
     by("detail-body").replaceChildren(...frame(entry.session));
     say(by("detail-title"), `Session ${entry.session.id}`);
@@ -39,25 +39,28 @@ export class Detail {
   }
 
   end(reason) {
-    this.#over = `This session is over: ${reason}.`;
-    say(by("over"), this.#over);
+    this.chosen = null;
+    say(by("over"), `This session is over: ${reason}.`);
     by("over").hidden = false;
+  }
+
+  // A daemon that was started anew numbers its sessions from 1 again.
+  shows(session) {
+    const shown = this.#session;
+    return session !== undefined && ["id", "session_id", "client", "destination"].every((key) => session[key] === shown[key]);
   }
 
   // Asks again at most once in two seconds: the counts by type are not in the stream.
   async refresh(entry) {
-    if (this.chosen === null) return;
-    if (entry) {
-      show(entry);
-    }
+    if (this.chosen === null || !this.shows(entry?.session)) return;
+    show(entry);
     const now = performance.now();
-    const number = this.chosen;
-    if (this.#over || (this.#detail && now - this.#asked < 2000)) return;
+    if (now - this.#asked < 2000) return;
     this.#asked = now;
+    const number = this.chosen;
     try {
       const detail = await ask(number);
-      if (this.chosen !== number || !detail) return;
-      this.#detail = detail;
+      if (this.chosen !== number || !this.shows(detail?.session)) return;
       types(by("detail-types"), detail.to_client, detail.to_peer);
     } catch {
       // The stream tells that the daemon or the server is away.
@@ -108,13 +111,18 @@ function identity(id) {
   ];
 }
 
-// In any grouping and case.
+// In any grouping and case, with 0x before it, or as a line of JSON. What is no whole session id is no
+// other one either, and alarms nobody.
 function compare(answer, id, text) {
-  const given = text.toLowerCase().replace(/[^0-9a-z]/g, "");
-  const wrong = groups(id).findIndex((group, i) => !group.startsWith(given.slice(4 * i, 4 * i + 4)));
-  const verdict = given === "" ? "" : given === id ? "same" : wrong >= 0 || given.length > 64 ? "other" : "part";
+  const given = text.toLowerCase().replace(/[^0-9a-z]/g, "").replace(/^(sessionid)?(0x)?/, "");
+  const wrong = 1 + groups(id).findIndex((group, i) => !group.startsWith(given.slice(4 * i, 4 * i + 4)));
+  const [verdict, said] = given === "" ? ["", ""]
+    : given === id ? ["same", "The same: nobody sits in between."]
+    : /[^0-9a-f]/.test(given) || given.length > 64 ? ["none", "Not a session id, which has 64 digits, 0 to 9 and a to f."]
+    : given.length === 64 ? ["other", `Another one, from group ${wrong} on. This is not the session that they see.`]
+    : ["part", `${given.length} of 64 digits: ${wrong === 0 ? "the same so far" : `group ${wrong} is another`}. Part of one proves nothing.`];
   answer.dataset.verdict = verdict;
-  say(answer, { "": "", same: "The same: nobody sits in between.", part: `The same so far: ${given.length} of 64 digits.`, other: `Another one, from group ${Math.max(wrong, 0) + 1} on. This is not the session that they see.` }[verdict]);
+  say(answer, said);
 }
 
 async function copy(text) {

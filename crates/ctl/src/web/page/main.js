@@ -5,7 +5,7 @@ import { Detail, types } from "./detail.js";
 import { by, element, say } from "./element.js";
 import { follow } from "./feed.js";
 import { Table } from "./sessions.js";
-import { State } from "./state.js";
+import { State, refusals, sum } from "./state.js";
 import { bytes, duration, number, plural, rate, share, time } from "./words.js";
 
 const state = new State();
@@ -20,7 +20,7 @@ addEventListener("resize", () => chart());
 function take(message) {
   state.take(message);
   if (message.event === "closed" && message.session.id === detail.chosen) detail.end(message.reason);
-  if (message.feed && detail.chosen !== null && !state.sessions.has(detail.chosen)) detail.end("it is gone");
+  if (message.feed && detail.chosen !== null && !detail.shows(state.sessions.get(detail.chosen)?.session)) detail.end("it is gone");
   show();
 }
 
@@ -28,13 +28,11 @@ function choose(number) {
   const entry = state.sessions.get(number);
   if (!entry) return;
   if (detail.chosen === number) return detail.close();
-  table.chosen = number;
   detail.open(entry);
   show();
 }
 
 function leave(number) {
-  table.chosen = null;
   show();
   table.focus(number);
 }
@@ -44,11 +42,12 @@ function show() {
   by("notice").hidden = state.up;
   say(by("notice"), state.reason);
   document.body.classList.toggle("stale", !state.up);
+  table.chosen = detail.chosen;
   table.redraw();
   ended();
   if (state.status) {
     facts(state.status);
-    refusals(state.refusals);
+    reasons(state.refusals);
     types(by("types"), state.status.traffic.types_to_client, state.status.traffic.types_to_peer);
     by("no-types").hidden = by("types").children.length > 0;
   }
@@ -80,9 +79,8 @@ function verdict() {
 function facts({ version, uptime, fallback, sessions, served, accepted, canaries, refused, handshakes, traffic, memory, limits }) {
   const policy = fallback === "v1" ? "falls back to v1" : "refuses v1 peers";
   say(by("daemon"), `${version}, up ${duration(uptime)}, ${policy}, ${bytes(memory)} of ${bytes(limits.max_memory)} in use`);
-  const now = sessions.v2 + sessions.passthrough + sessions.fallback;
-  say(by("now"), number(now));
-  say(by("kinds"), `${number(sessions.v2)} v2, ${number(sessions.passthrough)} passthrough, ${number(sessions.fallback)} plaintext; ${number(served.v2 + served.passthrough + served.fallback)} since the start`);
+  say(by("now"), number(sum(sessions)));
+  say(by("kinds"), `${number(sessions.v2)} v2, ${number(sessions.passthrough)} passthrough, ${number(sessions.fallback)} plaintext; ${number(sum(served))} since the start`);
   const v1 = traffic.v2_to_peer.client_bytes + traffic.v2_to_client.client_bytes;
   const v2 = traffic.v2_to_peer.peer_bytes + traffic.v2_to_client.peer_bytes;
   say(by("saved-by"), v1 < v2 ? "v2 cost so far" : "Saved by v2");
@@ -90,11 +88,11 @@ function facts({ version, uptime, fallback, sessions, served, accepted, canaries
   say(by("sides"), `${bytes(v1)} as v1 with clients, ${bytes(v2)} as v2 with peers`);
   say(by("handshakes"), handshakes.count > 0 ? `half within ${time(handshakes.p50)}` : "–");
   say(by("slowest"), handshakes.count > 0 ? `99 of 100 within ${time(handshakes.p99)}, of ${number(handshakes.count)}` : "none yet");
-  say(by("refused"), number(Object.values(refused).reduce((sum, times) => sum + times, 0)));
-  say(by("accepted"), `of ${number(accepted - canaries)} connections accepted`);
+  say(by("refused"), number(sum(refusals(refused))));
+  say(by("accepted"), `of ${plural(accepted, "connection", "connections")} accepted, ${plural(canaries, "canary", "canaries")} among them`);
 }
 
-function refusals(rows) {
+function reasons(rows) {
   by("no-refusals").hidden = rows.length > 0;
   by("refusals").hidden = rows.length === 0;
   by("refusals").tBodies[0].replaceChildren(...rows.map(([reason, times]) =>

@@ -99,7 +99,7 @@ export class Table {
     const { session } = entry;
     let row = this.#rows.get(session.id);
     if (!row) {
-      row = this.#fresh(session);
+      row = this.#fresh(session.id);
       this.#rows.set(session.id, row);
     }
     const chosen = this.chosen === session.id;
@@ -108,7 +108,11 @@ export class Table {
     COLUMNS.forEach((column, i) => {
       if (column.text) say(row.cells[i], column.text(entry));
     });
+    say(row.querySelector("button"), session.destination);
     say(row.querySelector(".agent"), agent(entry));
+    const badge = row.querySelector(".badge");
+    badge.dataset.kind = session.kind;
+    say(badge, SHORT_KINDS[session.kind]);
     const now = row.querySelector(".rate");
     say(now.firstChild, rate(entry.perSecond));
     const before = now.querySelector("svg");
@@ -120,12 +124,12 @@ export class Table {
     return row;
   }
 
-  #fresh(session) {
+  #fresh(number) {
     const cells = COLUMNS.map((column, i) => element(i === 1 ? "th" : "td", { class: column.class, scope: i === 1 ? "row" : undefined }));
-    const button = element("button", { type: "button", class: "plain", "aria-controls": "detail" }, session.destination);
-    button.addEventListener("click", () => this.#choose(session.id));
+    const button = element("button", { type: "button", class: "plain", "aria-controls": "detail" });
+    button.addEventListener("click", () => this.#choose(number));
     cells[1].append(button, element("span", { class: "agent quiet" }));
-    cells[2].append(element("span", { class: "badge", "data-kind": session.kind }, SHORT_KINDS[session.kind]));
+    cells[2].append(element("span", { class: "badge" }));
     cells[9].append(element("span"));
     return element("tr", {}, ...cells);
   }

@@ -77,6 +77,9 @@ export class State {
     this.#put(session, 0);
     this.status.sessions[session.kind] += 1;
     this.status.served[session.kind] += 1;
+    // It may have been accepted before the last status.
+    const { accepted, canaries, refused, served } = this.status;
+    this.status.accepted = Math.max(accepted, canaries + sum(served) + sum(refusals(refused)));
   }
 
   #end(session, reason) {
@@ -105,6 +108,11 @@ export class State {
     }
   }
 }
+
+// Those by which a connection did not become a session: `broken` and `closed` end one that was.
+export const refusals = ({ broken, closed, ...before }) => before;
+
+export const sum = (counts) => Object.values(counts).reduce((all, count) => all + count, 0);
 
 // Bytes on the peer's side, both ways.
 export const carried = (session) =>
