@@ -5,7 +5,7 @@ use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 use bip324_testkit::control::Control;
-use bip324_testkit::ctl::{ctl, json, top};
+use bip324_testkit::ctl::{ctl, json as told, top};
 use bip324_testkit::identity::Identity;
 use bip324_testkit::lab::Lab;
 use bip324_testkit::namespace::Family;
@@ -15,6 +15,7 @@ use bip324_testkit::tmux::Tmux;
 use bip324_testkit::v1::{End, V1Client};
 use bip324_testkit::wait::PATIENCE;
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 const NETWORK: Network = Network::Regtest;
 
@@ -41,7 +42,7 @@ fn ctl_tells_the_process_the_node_and_the_id_of_a_session() -> Result<()> {
         client.wait_for_blocks(PATIENCE)?;
         let seen = node.wait_for_peer(PATIENCE)?;
 
-        let sessions = json(lab, &control, &["sessions"])?;
+        let sessions = told(lab, &control, &["sessions"])?;
         ensure!(sessions["scope"] == "all", "{sessions}");
         let session = &sessions["sessions"][0];
         ensure!(session["kind"] == "v2" && session["network"] == "regtest", "{session}");
@@ -51,6 +52,15 @@ fn ctl_tells_the_process_the_node_and_the_id_of_a_session() -> Result<()> {
         let pid = session["process"]["pid"].as_u64().context("no process")?;
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
         ensure!(command.contains("client-node"), "{pid}: {command}");
+        // As `bip324-run bip324ctl sessions` shows it to a member; without the group nobody sees it.
+        for (identity, process) in [
+            (Identity::Sudo, json!({ "pid": pid, "name": session["process"]["name"] })),
+            (Identity::Supplementary, Value::Null),
+        ] {
+            let own = ctl(lab, &control, identity, &["sessions", "--json"])?;
+            let own: Value = serde_json::from_slice(&own.stdout)?;
+            ensure!(own["scope"] == "own" && own["sessions"][0]["process"] == process, "{own}");
+        }
 
         let read_out = seen.session_id.to_uppercase();
         let verify = |id: &str| ctl(lab, &control, Identity::Root, &["verify", id]);
@@ -61,10 +71,10 @@ fn ctl_tells_the_process_the_node_and_the_id_of_a_session() -> Result<()> {
         )?;
         expect(&verify(&"0".repeat(64))?, 1, "NO MATCH: none of the 1 v2 session")?;
 
-        let status = json(lab, &control, &["status"])?;
+        let status = told(lab, &control, &["status"])?;
         ensure!(status["rules"]["state"] == "alive", "{status}");
         ensure!(status["daemon"]["sessions"]["v2"] == 1, "{status}");
-        let types = &json(lab, &control, &["session", "1"])?["types"]["to_client"];
+        let types = &told(lab, &control, &["session", "1"])?["types"]["to_client"];
         let types = types.as_array().context("no types")?;
         ensure!(types.iter().any(|count| count["type"] == "headers"), "{types:?}");
         Ok(())
@@ -116,7 +126,7 @@ fn top_shows_and_closes_real_sessions() -> Result<()> {
         let seen = node.wait_for_peer(PATIENCE)?;
         let terminal = Tmux::start(lab.folder(), 80, 24)?;
         top(lab, &control, &terminal)?;
-        let session = &json(lab, &control, &["sessions"])?["sessions"][0];
+        let session = &told(lab, &control, &["sessions"])?["sessions"][0];
         let process = format!(" {} ", session["process"]["pid"]);
         terminal.wait_for("the session and its process", |screen| {
             screen.contains(" 1 of 512: 1 v2,")
