@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bip324_control::{Code, line};
+use socket2::SockRef;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
@@ -61,11 +62,12 @@ async fn serve(listener: UnixListener, own: u32, overview: Overview, level: Leve
     }
 }
 
-/// In one line, which a new connection always takes.
+/// In one line, which a new connection always takes. Not through the runtime, which does not know yet
+/// that it does.
 fn refuse(stream: &UnixStream) {
     let message = "as many connections as there may be: close one, or try again later".to_owned();
     let line = line(&refusal(Code::Busy, message)).map_err(io::Error::from);
-    if let Err(error) = line.and_then(|line| stream.try_write(&line)) {
+    if let Err(error) = line.and_then(|line| SockRef::from(stream).send(&line)) {
         debug!("a connection to the control socket broke: {error}");
     }
 }
