@@ -100,7 +100,8 @@ fn id_text(session: &Session) -> String {
         return format!("{:<LABEL$}{why}\n", "Session id");
     };
     let id = printable(id);
-    let lines: String = grouped(&id, 8).iter().map(|line| format!("    {line}\n")).collect();
+    let lines: Vec<_> = grouped(&id, 8).iter().map(|line| format!("    {line}\n")).collect();
+    let lines = lines.concat();
     format!(
         "\nSession id, to compare with what the peer's owner reads out (`bitcoin-cli getpeerinfo`);\n\
          equal ids mean that nobody sits in between (`bip324ctl verify`):\n\n{lines}\n    {id}\n"

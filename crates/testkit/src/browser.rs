@@ -294,7 +294,7 @@ fn from_base64(text: &str) -> Vec<u8> {
             b'/' => 63,
             _ => break,
         };
-        bits = bits << 6 | u32::from(six);
+        bits = (bits << 6) | u32::from(six);
         count += 6;
         if count >= 8 {
             count -= 8;

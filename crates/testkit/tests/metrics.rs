@@ -158,7 +158,7 @@ fn every_panel_of_the_grafana_dashboard_has_data() -> Result<()> {
 
 /// As a part of a URL.
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat()
 }
 
 const BOARD: &str = include_str!("../../../packaging/grafana/bip324-proxy.json");

@@ -88,7 +88,8 @@ async fn open(arguments: &Web) -> Result<(TcpListener, Gate), Error> {
 fn token() -> io::Result<String> {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(digits.concat())
 }
 
 /// Replaces the file by one that the user and the group of this process can read, and nobody else.

@@ -48,8 +48,9 @@ pub(crate) fn mine(rpc: &mut Rpc, wanted: usize) -> Result<Vec<Coin>> {
 
 /// Mines blocks of all that waits.
 pub(crate) fn generate(rpc: &mut Rpc, count: usize) -> Result<()> {
-    let script: String =
-        script().to_p2wsh().as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    let script = script().to_p2wsh();
+    let digits: Vec<_> = script.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let script = digits.concat();
     rpc.call("generatetodescriptor", &json!([count, format!("raw({script})")])).map(drop)
 }
 
